@@ -1,0 +1,280 @@
+package checkpoint
+
+import (
+	"cmp"
+	"math"
+	"slices"
+	"time"
+)
+
+const (
+	// dropAfter: cleanup that comes this long after the batch was handed over means that Fluent Bit's ring was full
+	// through its ten tries of 100 ms, and that the batch was dropped (measured; src/flb_input_chunk.c).
+	dropAfter = 900 * time.Millisecond
+	// ringEmptied: what was released this long ago has left the ring, which is emptied every 250 ms.
+	ringEmptied = 400 * time.Millisecond
+	// idleEvery: how often a stream's cursor is written where it moved past no bytes.
+	idleEvery = 5 * time.Minute
+	// maxLine bounds the entries that wait for settle. One Collect a second needs settle/1 s of them.
+	maxLine = 64
+)
+
+// Mark is a cursor that may become durable once Fluent Bit has taken what precedes it.
+type Mark struct {
+	Stream Stream
+	Cursor any  // what Slot.Save is to write; the ledger never looks inside
+	Idle   bool // it stands for no bytes: an empty page, or a page of known records
+}
+
+// Ledger decides which cursors may become durable: those whose bytes were released by Fluent Bit and have since then
+// rested for settle in unpaused time. Fluent Bit gives no receipt, so this is as close to one as a plugin can come.
+//
+// A batch goes through HandOver and Release; a cursor without bytes through Pass. Due returns what has rested long
+// enough, only the newest of each stream. Marks of a stream leave the ledger in the order in which they came.
+//
+// It is not safe for concurrent use. Every method takes the current time; a time before that of an earlier call counts
+// as that of the earlier call, so that callers need not read the clock under their lock. It starts unpaused.
+type Ledger struct {
+	settle   time.Duration
+	now      time.Time     // the newest time heard of
+	unpaused time.Duration // time passed without a pause, up to now
+	paused   bool
+
+	out     *batch               // handed over and not yet released; nil if none
+	line    []entry              // released, resting, oldest first: at and from never decrease
+	waiting marks                // rested
+	taken   map[Stream]time.Time // when Due last returned a mark of the stream
+}
+
+// batch is what Fluent Bit holds at this moment: its marks and those passed behind it.
+type batch struct {
+	at    time.Time
+	marks marks
+}
+
+// entry is what was released or passed at one time.
+type entry struct {
+	at    time.Time     // the time itself, for Exit
+	from  time.Duration // Ledger.unpaused at that time
+	marks marks
+}
+
+// NewLedger returns an empty ledger whose marks rest for settle.
+func NewLedger(settle time.Duration) *Ledger {
+	return &Ledger{settle: settle, waiting: marks{}, taken: map[Stream]time.Time{}}
+}
+
+// HandOver notes that Collect is returning bytes to Fluent Bit, and the marks that follow within and behind them, in
+// order; none if the bytes are the first part of a page. It panics if the batch before was not released: a host that
+// skips a cleanup would otherwise make a gap. A caller that must expect one calls Release before each HandOver.
+func (l *Ledger) HandOver(now time.Time, ms []Mark) {
+	l.advance(now)
+	if l.out != nil {
+		panic("checkpoint: batch handed over while another is outstanding")
+	}
+	l.out = &batch{at: l.now, marks: marks{}}
+	l.out.marks.put(ms...)
+}
+
+// Release notes that the cleanup callback came, and reports whether Fluent Bit took the batch. If it did not, its ring
+// was full: the marks of the batch, and all that were passed behind it, are forgotten, and the caller puts the batch
+// back at the head of its queue. (A forgotten idle mark costs nothing: its stream comes by with a newer one at its next
+// poll, and until then the older cursor leads to the same records.) With no batch outstanding it returns true.
+func (l *Ledger) Release(now time.Time) (taken bool) {
+	l.advance(now)
+	out := l.out
+	if l.out = nil; out == nil {
+		return true
+	}
+	if l.now.Sub(out.at) >= dropAfter {
+		return false
+	}
+	l.push(out.marks)
+	return true
+}
+
+// Pass notes marks without bytes, and with nothing of their streams before them in the caller's queue. They rest like
+// a batch that is released now, or together with the batch that is outstanding.
+func (l *Ledger) Pass(now time.Time, ms []Mark) {
+	l.advance(now)
+	if l.out != nil {
+		l.out.marks.put(ms...)
+		return
+	}
+	passed := marks{}
+	passed.put(ms...)
+	l.push(passed)
+}
+
+// Pause stops the clock of settle: while paused, Fluent Bit may not be emptying its ring. A second Pause changes
+// nothing.
+func (l *Ledger) Pause(now time.Time) {
+	l.advance(now)
+	l.paused = true
+}
+
+// Resume lets the clock of settle go on. A second Resume changes nothing.
+func (l *Ledger) Resume(now time.Time) {
+	l.advance(now)
+	l.paused = false
+}
+
+// Due takes out what may be saved now, the newest mark of each stream, sorted by stream. A stream whose marks were all
+// idle since its last Due waits until that is 5 minutes ago. The caller saves what it gets before it asks again, and
+// hands back with Failed what it could not save.
+func (l *Ledger) Due(now time.Time) []Mark {
+	l.advance(now)
+	return l.take(func(m Mark) bool { return l.held(m) == 0 })
+}
+
+// Failed hands back a mark that Due returned and that could not be saved. It is due again at once, unless a newer one
+// of its stream has become so: how soon to try again is the caller's decision.
+func (l *Ledger) Failed(now time.Time, m Mark) {
+	l.advance(now)
+	delete(l.taken, m.Stream) // nothing was written: an idle mark must not wait for 5 minutes because of it
+	newer, ok := l.waiting[m.Stream]
+	l.waiting[m.Stream] = m
+	if ok {
+		l.waiting.put(newer)
+	}
+}
+
+// Next returns how long from now Due may have something to return: 0 if it has now. It returns false if that takes a
+// call of another method first.
+func (l *Ledger) Next(now time.Time) (time.Duration, bool) {
+	l.advance(now)
+	next := time.Duration(math.MaxInt64)
+	for _, m := range l.waiting {
+		next = min(next, l.held(m))
+	}
+	if len(l.line) > 0 && !l.paused {
+		next = min(next, l.line[0].from+l.settle-l.unpaused)
+	}
+	if next == math.MaxInt64 {
+		return 0, false
+	}
+	return next, true
+}
+
+// Exit takes out what is to be saved at the end: the newest mark of each stream, idle or not, of all that was released
+// at least 0.4 s ago or has rested, sorted by stream. If stuck, Fluent Bit's buffer was paused when the end came: its
+// ring was not emptied while it was, and 0.4 s of unpaused time count. A batch that is outstanding is never in it.
+func (l *Ledger) Exit(now time.Time, stuck bool) []Mark {
+	l.advance(now)
+	l.ripen(func(e entry) bool {
+		if stuck {
+			return l.unpaused-e.from >= ringEmptied
+		}
+		return l.now.Sub(e.at) >= ringEmptied
+	})
+	return l.take(func(Mark) bool { return true })
+}
+
+// Len returns the number of entries held: the batch that is outstanding, what rests (at most 64 entries, each with at
+// most one mark per stream), and what has rested (at most one mark per stream).
+func (l *Ledger) Len() int {
+	n := len(l.line) + len(l.waiting)
+	if l.out != nil {
+		n++
+	}
+	return n
+}
+
+// advance moves the clocks to now and the marks that have rested by then from the line to waiting.
+func (l *Ledger) advance(now time.Time) {
+	if l.now.IsZero() {
+		l.now = now
+	}
+	if passed := now.Sub(l.now); passed > 0 {
+		l.now = now
+		if !l.paused {
+			l.unpaused += passed
+		}
+	}
+	l.ripen(func(e entry) bool { return l.unpaused-e.from >= l.settle })
+}
+
+// ripen moves the marks at the head of the line that are ready to waiting.
+func (l *Ledger) ripen(ready func(entry) bool) {
+	n := 0
+	for ; n < len(l.line) && ready(l.line[n]); n++ {
+		l.waiting.merge(l.line[n].marks)
+	}
+	l.line = slices.Delete(l.line, 0, n)
+}
+
+// push puts marks at the end of the line; the ledger keeps the map. A full line takes them into its last entry, which
+// rests anew: a place is free within settle, so no mark rests longer than twice that.
+func (l *Ledger) push(ms marks) {
+	if len(ms) == 0 {
+		return
+	}
+	l.compact()
+	if n := len(l.line); n == maxLine {
+		last := &l.line[n-1]
+		last.marks.merge(ms)
+		last.at, last.from = l.now, l.unpaused
+		return
+	}
+	l.line = append(l.line, entry{at: l.now, from: l.unpaused, marks: ms})
+}
+
+// compact merges neighbours that will be ready at the same time whatever comes: they came in the same pause, and Exit
+// takes both. So a pause may last, while idle pages come in, without the line growing.
+func (l *Ledger) compact() {
+	kept := l.line[:0]
+	for _, e := range l.line {
+		n := len(kept)
+		if n > 0 && kept[n-1].from == e.from && l.now.Sub(e.at) >= ringEmptied {
+			kept[n-1].marks.merge(e.marks)
+			continue
+		}
+		kept = append(kept, e)
+	}
+	clear(l.line[len(kept):])
+	l.line = kept
+}
+
+// held returns how long a mark that has rested must still wait.
+func (l *Ledger) held(m Mark) time.Duration {
+	taken, ok := l.taken[m.Stream]
+	if !m.Idle || !ok {
+		return 0
+	}
+	return max(0, idleEvery-l.now.Sub(taken))
+}
+
+// take removes from waiting, and returns, the marks that are wanted.
+func (l *Ledger) take(wanted func(Mark) bool) []Mark {
+	var due []Mark
+	for s, m := range l.waiting {
+		if wanted(m) {
+			due = append(due, m)
+			delete(l.waiting, s)
+			l.taken[s] = l.now
+		}
+	}
+	slices.SortFunc(due, func(a, b Mark) int {
+		return cmp.Or(cmp.Compare(a.Stream.Host, b.Stream.Host), cmp.Compare(a.Stream.Account, b.Stream.Account),
+			cmp.Compare(a.Stream.Log, b.Stream.Log))
+	})
+	return due
+}
+
+// marks holds the newest mark of each stream. It is idle only if all that it replaced were.
+type marks map[Stream]Mark
+
+func (ms marks) put(newer ...Mark) {
+	for _, m := range newer {
+		if old, ok := ms[m.Stream]; ok {
+			m.Idle = m.Idle && old.Idle
+		}
+		ms[m.Stream] = m
+	}
+}
+
+func (ms marks) merge(newer marks) {
+	for _, m := range newer {
+		ms.put(m)
+	}
+}
