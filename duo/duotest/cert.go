@@ -1,0 +1,92 @@
+package duotest
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"math/big"
+	"net"
+	"slices"
+	"sync"
+	"time"
+)
+
+// Certificates are good in the year 2000 too, since that is where the clock of testing/synctest begins.
+var (
+	validFrom  = time.Date(1999, 1, 1, 0, 0, 0, 0, time.UTC)
+	validUntil = time.Date(2101, 1, 1, 0, 0, 0, 0, time.UTC)
+)
+
+// certNames are the hosts that every server's certificate is good for.
+var certNames = []string{"*.duosecurity.com", "*.duofederal.com", "localhost", "127.0.0.1", "::1"}
+
+// authority is the certificate authority of this process. Its key exists in memory only.
+type authority struct {
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+	pem  []byte
+}
+
+var processAuthority = sync.OnceValue(newAuthority)
+
+func newAuthority() *authority {
+	template := certTemplate("duotest CA")
+	template.IsCA, template.BasicConstraintsValid, template.KeyUsage = true, true, x509.KeyUsageCertSign
+	key := newKey()
+	der := must(x509.CreateCertificate(rand.Reader, template, template, key.Public(), key))
+	return &authority{
+		cert: must(x509.ParseCertificate(der)),
+		key:  key,
+		pem:  pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}),
+	}
+}
+
+// serverConfig returns a TLS configuration with a certificate for certNames and the names given.
+func (a *authority) serverConfig(names []string) *tls.Config {
+	template := certTemplate("duotest")
+	template.KeyUsage, template.ExtKeyUsage = x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	for _, name := range slices.Concat(names, certNames) {
+		if ip := net.ParseIP(name); ip != nil {
+			template.IPAddresses = append(template.IPAddresses, ip)
+		} else {
+			template.DNSNames = append(template.DNSNames, name)
+		}
+	}
+	key := newKey()
+	der := must(x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key))
+	return &tls.Config{
+		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
+		MinVersion:   tls.VersionTLS12,
+		NextProtos:   []string{"http/1.1"},
+	}
+}
+
+func (a *authority) pool() *x509.CertPool {
+	pool := x509.NewCertPool()
+	pool.AddCert(a.cert)
+	return pool
+}
+
+func certTemplate(name string) *x509.Certificate {
+	return &x509.Certificate{
+		SerialNumber: must(rand.Int(rand.Reader, new(big.Int).Lsh(big.NewInt(1), 120))),
+		Subject:      pkix.Name{CommonName: name},
+		NotBefore:    validFrom,
+		NotAfter:     validUntil,
+	}
+}
+
+func newKey() *ecdsa.PrivateKey { return must(ecdsa.GenerateKey(elliptic.P256(), rand.Reader)) }
+
+// must is for what cannot fail with the arguments of this file.
+func must[T any](value T, err error) T {
+	if err != nil {
+		panic(fmt.Sprintf("duotest: make certificate: %v", err))
+	}
+	return value
+}
