@@ -1,0 +1,168 @@
+package duo
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	duoapi "github.com/duosecurity/duo_api_golang"
+)
+
+// Credentials are the keys of an Admin API application and the host they
+// belong to.
+type Credentials struct {
+	Host           string // api-XXXXXXXX.duosecurity.com, a port may follow
+	IntegrationKey string
+	SecretKey      Secret
+}
+
+// Client makes signed calls to one host, one at a time.
+type Client struct {
+	// Now is the local clock, as far as it is compared with Duo's; time.Now
+	// unless a test sets it before the first call.
+	Now func() time.Time
+
+	timeout time.Duration
+
+	mu   sync.Mutex // held during a call: api's transport is bound to one context
+	api  *duoapi.DuoApi
+	bind *binder
+}
+
+// NewClient returns a client that signs with c and sends through base, see
+// [NewTransport]. A call takes at most timeout, its body included.
+func NewClient(c Credentials, base http.RoundTripper, timeout time.Duration, userAgent string) *Client {
+	bind := &binder{base: base, userAgent: userAgent}
+	api := duoapi.NewDuoApi(c.IntegrationKey, c.SecretKey.Reveal(), c.Host, userAgent)
+	api.SetCustomHTTPClient(&http.Client{
+		Transport: bind,
+		// A redirect is never followed: the signature must not leave the host.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	})
+	return &Client{Now: time.Now, timeout: timeout, api: api, bind: bind}
+}
+
+// Answer is a call's outcome.
+type Answer struct {
+	Body []byte
+	Date time.Time // of the answer, by Duo's clock; zero if there was none
+	Sent time.Time // when the call was made, by the local clock
+}
+
+// Get makes one call, signed anew. Errors are an [*APIError], a
+// [*RateLimitError], [ErrTooLarge], or say why no answer came; the Answer's
+// times are set in each case where they are known.
+func (c *Client) Get(ctx context.Context, path string, params url.Values) (Answer, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, fmt.Errorf("no answer within %s", c.timeout))
+	defer cancel()
+	c.bind.ctx = ctx
+
+	a := Answer{Sent: c.Now()}
+	resp, body, err := c.api.SignedCall(http.MethodGet, path, params, duoapi.UseTimeout)
+	if resp != nil {
+		a.Date, _ = http.ParseTime(resp.Header.Get("Date"))
+	}
+	if err != nil {
+		return a, callError(ctx, err)
+	}
+	a.Body = body
+	return a, refusal(resp, a)
+}
+
+// callError strips what net/http wraps around the cause: the URL with all its
+// parameters says nothing that the log line does not say better.
+func callError(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	var ue *url.Error
+	if errors.As(err, &ue) {
+		return ue.Err
+	}
+	return err
+}
+
+// refusal returns the error that an answer stands for, or nil for a page.
+func refusal(resp *http.Response, a Answer) error {
+	e := &APIError{Status: resp.StatusCode, Date: a.Date, Sent: a.Sent, Location: resp.Header.Get("Location")}
+	if e.Status == http.StatusOK && looksLikePage(a.Body) {
+		return nil
+	}
+	var f failure
+	switch err := json.Unmarshal(a.Body, &f); {
+	case e.Status == http.StatusOK && err == nil && f.Stat != "FAIL":
+		return nil
+	case err != nil:
+		e.Message = "not JSON but " + describe(resp, a.Body)
+		if e.Status == http.StatusOK {
+			e.Status = http.StatusBadGateway
+		}
+		return e
+	}
+	e.Code, e.Message, e.Detail = f.code(), f.Message, f.Detail
+	if e.Status == http.StatusOK {
+		e.Status = http.StatusBadGateway
+		if e.Code >= 40000 && e.Code < 60000 {
+			e.Status = e.Code / 100
+		}
+	}
+	if e.Status == http.StatusTooManyRequests {
+		return &RateLimitError{}
+	}
+	return e
+}
+
+// looksLikePage spares a page the second reading that finding stat FAIL takes.
+// A page that happens to hold the word is read twice, and is still a page.
+func looksLikePage(body []byte) bool {
+	return bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")) && !bytes.Contains(body, []byte(`"FAIL"`))
+}
+
+// failure is the body of a refusal. Code can be a number, a string or empty.
+type failure struct {
+	Stat    string          `json:"stat"`
+	Code    json.RawMessage `json:"code"`
+	Message string          `json:"message"`
+	Detail  string          `json:"message_detail"`
+}
+
+func (f failure) code() int {
+	n, _ := strconv.Atoi(strings.Trim(string(f.Code), `"`))
+	return n
+}
+
+// UnmarshalJSON reads the four fields one by one, so that an odd type in one
+// of them does not hide the others.
+func (f *failure) UnmarshalJSON(b []byte) error {
+	var fields map[string]json.RawMessage
+	if err := json.Unmarshal(b, &fields); err != nil {
+		return err
+	}
+	text := func(key string) (s string) {
+		if json.Unmarshal(fields[key], &s) != nil {
+			return string(fields[key])
+		}
+		return s
+	}
+	f.Stat, f.Message, f.Detail, f.Code = text("stat"), text("message"), text("message_detail"), fields["code"]
+	return nil
+}
+
+// describe says in a few words what an answer that is not JSON looks like.
+func describe(resp *http.Response, body []byte) string {
+	kind, _, _ := strings.Cut(resp.Header.Get("Content-Type"), ";")
+	if kind == "" {
+		kind = "untyped"
+	}
+	return fmt.Sprintf("%s of %d bytes", kind, len(body))
+}

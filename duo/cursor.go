@@ -1,0 +1,389 @@
+package duo
+
+import (
+	"cmp"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+const (
+	// retention is how far back Duo keeps v2 logs. Exactly 180 days fails by
+	// drift, hence the margin.
+	retention = 180*24*time.Hour - 10*time.Minute
+	// minWindow keeps the bounds of a window apart: Duo refuses equal ones.
+	minWindow = 5 * time.Second
+	// verifyEvery is how often the end of an idle log is looked at again where
+	// Duo gives no total.
+	verifyEvery = time.Hour
+	// maxSeen bounds what is remembered of the overlap, per stream.
+	maxSeen = 20000
+)
+
+// Window says how a stream is read; see the options of the same names.
+type Window struct {
+	Delay        time.Duration // nothing younger is asked for
+	Overlap      time.Duration // how much is read again at each poll
+	PollInterval time.Duration // pause between polls once caught up
+	PageSize     int           // records per call
+}
+
+// Millis is a time in Unix milliseconds, Duo's unit. Zero means none. In JSON
+// it is RFC 3339.
+type Millis int64
+
+// ToMillis rounds down, since Duo's bounds are inclusive.
+func ToMillis(t time.Time) Millis { return Millis(t.UnixMilli()) }
+
+// Time returns the time in UTC.
+func (m Millis) Time() time.Time { return time.UnixMilli(int64(m)).UTC() }
+
+func (m Millis) String() string { return m.Time().Format("2006-01-02T15:04:05.000Z") }
+
+// MarshalJSON writes RFC 3339 with milliseconds, or null for none.
+func (m Millis) MarshalJSON() ([]byte, error) {
+	if m == 0 {
+		return []byte("null"), nil
+	}
+	return json.Marshal(m.String())
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (m *Millis) UnmarshalJSON(b []byte) error {
+	var t *time.Time
+	if err := json.Unmarshal(b, &t); err != nil {
+		return err
+	}
+	if *m = 0; t != nil {
+		*m = ToMillis(*t)
+	}
+	return nil
+}
+
+// Cursor is where a stream is. It is a value: methods return a new one and
+// never change what an older one holds, so that any of them can be stored.
+//
+// A window [From, Until] is read page by page. The next one begins an overlap
+// before the newest record received: the local clock ends windows, but it
+// never moves a cursor, so a clock that is wrong loses nothing.
+type Cursor struct {
+	From    Millis `json:"from"`        // lower bound of this window, inclusive
+	Until   Millis `json:"until"`       // upper bound, inclusive; none: no window is open
+	Next    string `json:"next_offset"` // where within the window; empty: at its first page
+	Last    Millis `json:"last"`        // time of the last record of the page before
+	Newest  Millis `json:"newest"`      // newest time received in this window
+	Checked Millis `json:"checked"`     // up to here windows have been read to their end
+	// Verified is the newest record that an empty page was seen to follow, in
+	// the window that ended at VerifiedAt, so that an idle log is not asked twice.
+	Verified   Millis `json:"verified"`
+	VerifiedAt Millis `json:"verified_at"`
+	PageLen    int    `json:"page_len,omitempty"` // records on the page before
+	PageCap    int    `json:"page_cap,omitempty"` // a Duo that sends shorter pages than asked: so short
+	Reopened   Millis `json:"reopened"`           // where a refused next_offset last had the window opened again
+	// Equal counts the records without an id at Last, by content: the n-th
+	// equal one is an event of its own.
+	Equal map[string]int `json:"equal,omitempty"`
+	// Seen is what has been received since SeenSince and may come again.
+	// A window never begins before SeenSince.
+	SeenSince Millis `json:"seen_since"`
+	Seen      []Seen `json:"seen"`
+}
+
+// Seen is a record that was received: its time and the hash of its content.
+type Seen struct {
+	At   Millis
+	Hash uint64
+}
+
+func (a Seen) compare(b Seen) int {
+	return cmp.Or(cmp.Compare(a.At, b.At), cmp.Compare(a.Hash, b.Hash))
+}
+
+// MarshalText writes the milliseconds and the hash in hexadecimal digits.
+func (s Seen) MarshalText() ([]byte, error) {
+	return fmt.Appendf(nil, "%d %016x", int64(s.At), s.Hash), nil
+}
+
+// UnmarshalText reads what MarshalText writes.
+func (s *Seen) UnmarshalText(b []byte) error {
+	_, err := fmt.Sscanf(string(b), "%d %x", &s.At, &s.Hash)
+	return err
+}
+
+// NewCursor begins a stream at a time, or as far back as Duo keeps its logs;
+// nothing before it is ever delivered.
+func NewCursor(since, now time.Time) Cursor {
+	// The margin keeps the beginning within reach until the first call.
+	m := max(ToMillis(since), ToMillis(now.Add(5*time.Minute-retention)))
+	return Cursor{From: m, Checked: m, SeenSince: m}
+}
+
+// UnmarshalJSON reads a stored cursor. The error says what cannot be in one
+// that this package made.
+func (c *Cursor) UnmarshalJSON(b []byte) error {
+	type plain Cursor
+	var p plain
+	if err := json.Unmarshal(b, &p); err != nil {
+		return err
+	}
+	*c = Cursor(p)
+	return c.validate()
+}
+
+func (c Cursor) validate() error {
+	switch {
+	case c.From <= 0:
+		return errors.New("cursor has no from")
+	case c.Until != 0 && c.Until < c.From:
+		return fmt.Errorf("cursor ends at %v, before it begins at %v", c.Until, c.From)
+	case len(c.Seen) > maxSeen:
+		return fmt.Errorf("cursor remembers %d records, more than %d", len(c.Seen), maxSeen)
+	case !slices.IsSortedFunc(c.Seen, Seen.compare):
+		return errors.New("cursor's seen records are out of order")
+	}
+	return nil
+}
+
+// Open returns the cursor with a window open, or how long to wait until there
+// is something to ask for. now is the time by Duo's clock, as far as known.
+// missed is set when records may have aged out of Duo's retention unread: the
+// time before which they are gone.
+func (c Cursor) Open(now time.Time, w Window) (open Cursor, wait time.Duration, missed Millis) {
+	oldest := ToMillis(now.Add(-retention))
+	if c.Until != 0 && c.Until <= oldest {
+		// The window itself has aged out: what is left begins a new one.
+		c.close(w)
+	}
+	if c.Until == 0 {
+		until := ToMillis(now.Add(-w.Delay))
+		from := max(c.From, oldest)
+		if wait := from.Time().Add(minWindow).Sub(until.Time()); wait > 0 {
+			return c, wait, 0
+		}
+		c.Until = until
+	}
+	if c.Checked < oldest && max(c.Last, c.From) < oldest {
+		missed = oldest
+		c.Checked = oldest
+	}
+	return c, 0, missed
+}
+
+// Params are the parameters of the call for the next page.
+func (c Cursor) Params(now time.Time, pageSize int) url.Values {
+	from := max(c.From, c.Reopened, ToMillis(now.Add(-retention)))
+	p := url.Values{
+		"mintime": {strconv.FormatInt(int64(from), 10)},
+		"maxtime": {strconv.FormatInt(int64(c.Until), 10)},
+		"limit":   {strconv.Itoa(pageSize)},
+		"sort":    {"ts:asc"},
+	}
+	if c.Next != "" {
+		p.Set("next_offset", c.Next)
+	}
+	return p
+}
+
+// Advance takes a page in: it returns the cursor that follows it and the
+// records that were not received before. The error is [ErrPaging] for a page
+// that leads nowhere; then the cursor stays. now serves records without a time.
+func (c Cursor) Advance(p Page, w Window, pageSize int, now time.Time) (Cursor, []Record, error) {
+	if n := len(p.Records); n > 0 && c.Next != "" && p.Next == c.Next {
+		return c, nil, fmt.Errorf("%w: the next_offset %q came again", ErrPaging, p.Next)
+	}
+	if newest := newestOf(p.Records); c.Next != "" && newest != 0 && newest < c.Last {
+		return c, nil, fmt.Errorf("%w: all of the page is before %v, where the page before it ended", ErrPaging, c.Last)
+	}
+	n := len(p.Records)
+	switch {
+	case n == 0 && c.Next != "":
+		c.Verified, c.VerifiedAt = c.Newest, c.Until
+	case c.Next != "" && c.PageLen < c.fullPage(pageSize):
+		// A short page was not the last one: this Duo caps its pages.
+		c.PageCap = c.PageLen
+	case n > c.PageCap:
+		c.PageCap = 0
+	}
+	c.PageLen = n
+
+	if at := offsetTime(p.Next); newestOf(p.Records) == 0 && n > 0 && at <= c.Until {
+		// Not one time can be read: that of the offset, the page's end, leads on.
+		c.Last, c.Newest = max(c.Last, at), max(c.Newest, at)
+	}
+	fresh := c.take(p.Records, now)
+	c.prune(w.Overlap)
+	if c.ends(p, w, pageSize) {
+		c.close(w)
+	} else {
+		c.Next = p.Next
+	}
+	return c, fresh, nil
+}
+
+// CaughtUp reports whether no window is open: the log was read to its end.
+func (c Cursor) CaughtUp() bool { return c.Until == 0 }
+
+// Reopen is the way on when Duo refuses a next_offset: the window is opened
+// again at the last record's millisecond, and what is known is dropped when it
+// comes again. It answers false where that was tried before.
+func (c Cursor) Reopen() (Cursor, bool) {
+	at := max(c.Last, c.From)
+	if c.Next == "" || c.Reopened == at {
+		return c, false
+	}
+	c.Reopened, c.Next, c.Equal, c.PageLen = at, "", nil, 0
+	return c, true
+}
+
+// take notes the page's records in the cursor and returns the fresh ones, with
+// their EventID and Time complete.
+func (c *Cursor) take(records []Record, now time.Time) []Record {
+	var fresh []Record
+	var added []Seen
+	equal := maps.Clone(c.Equal)
+	inPage := make(map[Seen]bool, len(records))
+	for _, r := range records {
+		at := cmp.Or(c.Last, c.From)
+		switch {
+		case r.timed:
+			at = ToMillis(r.Time)
+		case c.Last != 0:
+			r.Time = c.Last.Time()
+		default:
+			r.Time = now
+		}
+		// A time beyond the window says nothing about where the window is.
+		if r.timed && at <= c.Until {
+			if at > c.Last {
+				c.Last, equal = at, nil
+			}
+			c.Newest = max(c.Newest, at)
+		}
+		nth := 1
+		if r.id == "" && at == c.Last {
+			if equal == nil {
+				equal = map[string]int{}
+			}
+			key := strconv.FormatUint(r.content, 16)
+			equal[key]++
+			nth = equal[key]
+		}
+		s := Seen{At: at, Hash: r.content + uint64(nth-1)*0x9e3779b97f4a7c15}
+		if inPage[s] || c.seen(s, r.timed) {
+			continue
+		}
+		inPage[s] = true
+		added = append(added, s)
+		r.EventID = r.eventID(nth)
+		fresh = append(fresh, r)
+	}
+	c.Equal = equal
+	if len(added) > 0 {
+		seen := slices.Concat(c.Seen, added)
+		slices.SortFunc(seen, Seen.compare)
+		c.Seen = seen
+	}
+	return fresh
+}
+
+// seen reports whether a record was received before. One without a time of its
+// own may have been noted at another: then its hash alone decides.
+func (c *Cursor) seen(s Seen, timed bool) bool {
+	if !timed {
+		return slices.ContainsFunc(c.Seen, func(k Seen) bool { return k.Hash == s.Hash })
+	}
+	_, known := slices.BinarySearchFunc(c.Seen, s, Seen.compare)
+	return known
+}
+
+// prune forgets what neither this window nor the next one can bring again, and
+// the oldest beyond the bound: then the overlap shrinks, so that nothing comes
+// twice.
+func (c *Cursor) prune(overlap time.Duration) {
+	keep := cmp.Or(c.Last, c.From) - Millis(overlap.Milliseconds())
+	i, _ := slices.BinarySearchFunc(c.Seen, keep, func(s Seen, at Millis) int { return cmp.Compare(s.At, at) })
+	c.SeenSince = max(c.SeenSince, keep)
+	if excess := len(c.Seen) - maxSeen; excess > i {
+		i = excess
+		c.SeenSince = c.Seen[i-1].At + 1
+	}
+	c.Seen = slices.Clip(c.Seen[i:])
+}
+
+// ends reports whether the page was the last one of its window. A short page
+// ends it, so that an idle log costs one call. But Duo may cap its pages lower
+// than asked: so a short page is followed up where the total says that there is
+// more, and, since no total is to be relied on, where its newest record is so
+// old that the next windows would not get beyond it.
+func (c *Cursor) ends(p Page, w Window, pageSize int) bool {
+	n := len(p.Records)
+	if n == 0 || p.Next == "" || lastOf(p.Records) > c.Until {
+		return true
+	}
+	if n >= c.fullPage(pageSize) {
+		return false
+	}
+	if c.Next == "" && p.Total > n {
+		return false
+	}
+	behind := c.Until - Millis((w.Overlap + w.PollInterval).Milliseconds())
+	verified := c.Newest == c.Verified && (p.Total > 0 || c.Until-c.VerifiedAt < Millis(verifyEvery.Milliseconds()))
+	return c.Newest >= behind || verified
+}
+
+// fullPage is how many records a page holds that is not the last one.
+func (c *Cursor) fullPage(pageSize int) int {
+	if c.PageCap > 0 {
+		return min(c.PageCap, pageSize)
+	}
+	return pageSize
+}
+
+// close ends the window. The next one begins an overlap before the newest
+// record, but not before what is remembered of it begins; a window that
+// brought nothing leaves From where it was.
+func (c *Cursor) close(w Window) {
+	if c.Newest != 0 {
+		from := max(c.Newest-Millis(w.Overlap.Milliseconds()), c.SeenSince)
+		c.From = max(c.From, min(from, c.Newest))
+	}
+	c.Checked = max(c.Checked, c.Until)
+	c.Until, c.Next, c.Last, c.Newest, c.Reopened, c.PageLen, c.Equal = 0, "", 0, 0, 0, 0, nil
+}
+
+// offsetTime is the millisecond that a next_offset "ms,id" begins with; none if
+// it looks otherwise.
+func offsetTime(next string) Millis {
+	ms, _, _ := strings.Cut(next, ",")
+	t, ok := parseTime(ms)
+	if !ok || len(ms) < 12 {
+		return 0
+	}
+	return ToMillis(t)
+}
+
+// newestOf is the newest time among the records, lastOf that of the last one;
+// none where no record has a time of its own.
+func newestOf(records []Record) (m Millis) {
+	for _, r := range records {
+		if r.timed {
+			m = max(m, ToMillis(r.Time))
+		}
+	}
+	return m
+}
+
+func lastOf(records []Record) Millis {
+	for _, r := range slices.Backward(records) {
+		if r.timed {
+			return ToMillis(r.Time)
+		}
+	}
+	return 0
+}

@@ -1,0 +1,147 @@
+package duo
+
+import (
+	"bytes"
+	"encoding/json"
+	"fmt"
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// Page is one answer, read.
+type Page struct {
+	Records []Record
+	Next    string // next_offset as it is sent back; empty at the end
+	Total   int    // records in the whole window, as far as Duo says: a hint; 0 if it does not
+}
+
+// ParsePage reads the body of an answer: a response that holds the log's list
+// or is the list itself, and metadata within or beside it. The records keep
+// their bytes. Errors are [ErrNotPage] with what was odd.
+func ParsePage(l Log, body []byte) (Page, error) {
+	p := pageParser{log: l, dec: jsontext.NewDecoder(bytes.NewBuffer(body), lenient)}
+	if err := p.object(p.top); err != nil {
+		return Page{}, fmt.Errorf("%w: %v", ErrNotPage, err)
+	}
+	if !p.listed {
+		return Page{}, fmt.Errorf("%w: it has no response.%s", ErrNotPage, l.List)
+	}
+	return p.page, nil
+}
+
+// pageParser walks an answer in one pass.
+type pageParser struct {
+	log    Log
+	dec    *jsontext.Decoder
+	page   Page
+	listed bool // the list was there, be it empty
+}
+
+// object reads an object and calls member, which consumes the value, for each
+// of its names.
+func (p *pageParser) object(member func(name string) error) error {
+	if t, err := p.dec.ReadToken(); err != nil {
+		return err
+	} else if t.Kind() != '{' {
+		return fmt.Errorf("%s where an object was expected", t.Kind())
+	}
+	for p.dec.PeekKind() == '"' {
+		name, err := p.dec.ReadToken()
+		if err != nil {
+			return err
+		}
+		if err := member(name.String()); err != nil {
+			return err
+		}
+	}
+	_, err := p.dec.ReadToken()
+	return err
+}
+
+func (p *pageParser) top(name string) error {
+	kind := p.dec.PeekKind()
+	switch {
+	case name == "response" && kind == '{':
+		return p.object(p.response)
+	case name == "response" && kind == '[':
+		return p.list()
+	case name == "metadata" && kind == '{':
+		return p.object(p.metadata)
+	}
+	return p.dec.SkipValue()
+}
+
+func (p *pageParser) response(name string) error {
+	kind := p.dec.PeekKind()
+	switch {
+	case name == p.log.List && kind == '[':
+		return p.list()
+	case name == p.log.List && kind == 'n':
+		p.listed = true
+	case name == "metadata" && kind == '{':
+		return p.object(p.metadata)
+	}
+	return p.dec.SkipValue()
+}
+
+func (p *pageParser) list() error {
+	if _, err := p.dec.ReadToken(); err != nil {
+		return err
+	}
+	p.listed = true
+	for p.dec.PeekKind() != ']' {
+		v, err := p.dec.ReadValue()
+		if err != nil {
+			return err
+		}
+		p.page.Records = append(p.page.Records, newRecord(p.log, bytes.Clone(v)))
+	}
+	_, err := p.dec.ReadToken()
+	return err
+}
+
+func (p *pageParser) metadata(name string) error {
+	v, err := p.dec.ReadValue()
+	if err != nil {
+		return err
+	}
+	switch name {
+	case "next_offset":
+		p.page.Next = nextOffset(v)
+	case "total_objects":
+		p.page.Total = total(v)
+	}
+	return nil
+}
+
+// total reads N and {"relation": "eq", "value": N}.
+func total(v jsontext.Value) int {
+	var object struct{ Value int }
+	if v.Kind() == '{' && json.Unmarshal(v, &object) == nil {
+		return object.Value
+	}
+	n, _ := strconv.Atoi(scalar(v))
+	return n
+}
+
+// nextOffset returns the one value that is sent back: the parts of a list
+// joined by commas, a string or a number as it is. The end, which is null, "",
+// [] or no next_offset at all, is empty.
+func nextOffset(v jsontext.Value) string {
+	if v.Kind() != '[' {
+		return scalar(v)
+	}
+	var parts []json.RawMessage
+	if json.Unmarshal(v, &parts) != nil {
+		return ""
+	}
+	var s []byte
+	for i, part := range parts {
+		if i > 0 {
+			s = append(s, ',')
+		}
+		s = append(s, scalar(jsontext.Value(part))...)
+	}
+	return string(s)
+}

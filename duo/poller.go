@@ -1,0 +1,203 @@
+package duo
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"time"
+
+	"github.com/cenkalti/backoff/v5"
+)
+
+// minPageSize is where halving the page size for too large answers ends.
+const minPageSize = 1
+
+// Poller reads one stream for as long as its context lives. Set the fields,
+// then call Run; they belong to Run until it returns.
+type Poller struct {
+	Log    Log
+	Client *Client
+	Window Window
+	// Cursor is where to begin, and after Run where the last delivered page
+	// ended.
+	Cursor Cursor
+	// Deliver takes a page's fresh records, none for a page that brought only
+	// a cursor, and the cursor that follows them. It may block, which stops the
+	// calls, and fails only when its context has ended.
+	Deliver func(context.Context, []Record, Cursor) error
+	// Logger gets a line when trouble begins and one when it ends.
+	Logger *slog.Logger
+
+	pageSize int           // what is asked for; less than Window.PageSize after too large pages
+	behind   time.Duration // how far Duo's clock is behind ours
+	pace     pace
+	state    state
+}
+
+// state is the trouble a poller is in.
+type state struct {
+	kind    string // empty: none
+	since   time.Time
+	calls   int // failed ones
+	backoff *backoff.ExponentialBackOff
+}
+
+// Run polls until the context ends and returns its error.
+func (p *Poller) Run(ctx context.Context) error {
+	p.pageSize = min(p.Window.PageSize, p.Log.PageMax)
+	for {
+		wait, err := p.step(ctx)
+		if err != nil {
+			return err
+		}
+		if err := sleep(ctx, wait); err != nil {
+			return err
+		}
+	}
+}
+
+// step makes one call and returns how long to wait for the next. The error is
+// the context's.
+func (p *Poller) step(ctx context.Context) (time.Duration, error) {
+	now := p.Client.Now().Add(-p.behind)
+	open, wait, missed := p.Cursor.Open(now, p.Window)
+	if wait > 0 {
+		return min(wait, p.Window.PollInterval), ctx.Err()
+	}
+	if missed != 0 {
+		p.Logger.Warn(p.Log.Name + ": the checkpoint is older than the 180 days that Duo keeps; events before " + missed.String() + " that were not yet read are gone")
+	}
+	p.Cursor = open
+	page, err := p.fetch(ctx, now)
+	if ctx.Err() != nil {
+		return 0, ctx.Err()
+	}
+	if err != nil {
+		return p.failed(err), nil
+	}
+	next, fresh, err := p.Cursor.Advance(page, p.Window, p.pageSize, now)
+	if err != nil {
+		return p.failed(err), nil
+	}
+	p.recovered()
+	if err := p.Deliver(ctx, fresh, next); err != nil {
+		return 0, err
+	}
+	p.warnShrunk(next)
+	p.Cursor = next
+	if next.CaughtUp() {
+		return p.Window.PollInterval, nil
+	}
+	return p.pace.next(), nil
+}
+
+func (p *Poller) fetch(ctx context.Context, now time.Time) (Page, error) {
+	a, err := p.Client.Get(ctx, p.Log.Path, p.Cursor.Params(now, p.pageSize))
+	if !a.Date.IsZero() {
+		// Date has whole seconds, so less than one is no difference.
+		if p.behind = a.Sent.Sub(a.Date); p.behind <= time.Second {
+			p.behind = 0
+		}
+	}
+	if err != nil {
+		return Page{}, err
+	}
+	return ParsePage(p.Log, a.Body)
+}
+
+// failed notes a failed call, says so if the trouble is new, and returns how
+// long to wait.
+func (p *Poller) failed(err error) time.Duration {
+	t := diagnose(err)
+	if p.state.kind != t.kind {
+		p.Logger.Log(context.Background(), t.level, p.Log.Name+": "+t.text)
+	}
+	if p.state.kind == "" {
+		p.state.since = time.Now()
+		p.state.backoff = backoff.NewExponentialBackOff()
+		p.state.backoff.InitialInterval = time.Second
+		p.state.backoff.MaxInterval = 60 * time.Second
+	}
+	p.state.kind = t.kind
+	p.state.calls++
+
+	var api *APIError
+	switch {
+	case t.kind == "429":
+		p.pace.limited()
+	case errors.Is(err, ErrTooLarge) && p.pageSize > minPageSize:
+		p.pageSize = max(p.pageSize/2, minPageSize)
+		return 0
+	case errors.As(err, &api) && api.Status == http.StatusBadRequest, errors.Is(err, ErrPaging) && p.state.calls >= 3:
+		if c, ok := p.Cursor.Reopen(); ok {
+			p.Cursor = c
+			return time.Second
+		}
+	}
+	if t.wait == 0 {
+		return p.state.backoff.NextBackOff()
+	}
+	// The jitter only adds: what Duo asks for is the least.
+	return t.wait + rand.N(t.wait/4)
+}
+
+// recovered ends the trouble, if there was any.
+func (p *Poller) recovered() {
+	p.pace.good()
+	if p.state.kind == "" {
+		return
+	}
+	p.Logger.Info(p.Log.Name+": Duo answers again", "after", time.Since(p.state.since).Round(time.Second), "failed_calls", p.state.calls)
+	p.state = state{}
+}
+
+// warnShrunk says once when more records than can be remembered lie within the
+// overlap.
+func (p *Poller) warnShrunk(next Cursor) {
+	if len(next.Seen) == maxSeen && len(p.Cursor.Seen) < maxSeen {
+		p.Logger.Warn(p.Log.Name+": more records within the overlap than can be remembered; it is shortened", "remembered", maxSeen)
+	}
+}
+
+// pace is the pause between calls while catching up: none until Duo limits the
+// calls, then longer at each limit and shorter with each run of good calls.
+type pace struct {
+	gap  time.Duration
+	runs int // good calls since the gap last changed
+}
+
+const (
+	paceStep = 2 * time.Second  // first gap
+	paceMax  = 60 * time.Second // the slowest pace: what Duo asks for when idle
+	paceRuns = 10               // good calls until the gap shrinks by a quarter
+)
+
+func (p *pace) limited() { p.gap, p.runs = min(max(p.gap*2, paceStep), paceMax), 0 }
+
+func (p *pace) good() {
+	if p.runs++; p.runs >= paceRuns {
+		p.gap, p.runs = p.gap*3/4, 0
+	}
+	if p.gap < paceStep/4 {
+		p.gap = 0
+	}
+}
+
+func (p *pace) next() time.Duration { return p.gap }
+
+// sleep waits for d or until the context ends.
+func sleep(ctx context.Context, d time.Duration) error {
+	if d <= 0 {
+		return ctx.Err()
+	}
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-t.C:
+		return nil
+	}
+}

@@ -1,0 +1,123 @@
+package duo
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"strings"
+	"time"
+)
+
+const (
+	// rateLimitWait is the least pause after a 429. Shorter ones were seen to
+	// lead to more of them.
+	rateLimitWait = 60 * time.Second
+	// operatorWait is the pause where only the operator can help.
+	operatorWait = 5 * time.Minute
+	// skewNamed is the clock difference from which on a refused signature is
+	// put down to the clock. Duo's own limit is not documented.
+	skewNamed = time.Minute
+)
+
+// trouble is what a failed call means: one line for the operator and how long
+// to wait. Two of the same kind are the same trouble and are said once.
+type trouble struct {
+	kind  string
+	level slog.Level
+	text  string        // cause and remedy
+	wait  time.Duration // 0: by back-off
+}
+
+// diagnose names the cause of a failed call and its remedy. log is the name of
+// the log, for the text.
+func diagnose(err error) trouble {
+	var limit *RateLimitError
+	var api *APIError
+	switch {
+	case errors.As(err, &limit):
+		return trouble{
+			kind: "429", level: slog.LevelWarn, wait: max(rateLimitWait, limit.RetryAfter),
+			text: "Duo limits the calls (HTTP 429); waiting at least a minute and going on slower",
+		}
+	case errors.As(err, &api):
+		return diagnoseAPI(api)
+	case errors.Is(err, ErrTooLarge):
+		return trouble{kind: "large", level: slog.LevelWarn, text: err.Error() + "; asking for fewer records per call"}
+	case errors.Is(err, ErrPaging), errors.Is(err, ErrNotPage):
+		return trouble{kind: "page", level: slog.LevelWarn, text: "Duo's answer cannot be used: " + err.Error() + "; retrying"}
+	}
+	return trouble{kind: "network", level: slog.LevelWarn, text: "Duo cannot be reached: " + err.Error() + remedyNetwork(err) + "; retrying"}
+}
+
+func diagnoseAPI(e *APIError) trouble {
+	t := trouble{kind: fmt.Sprint(e.Status, "/", e.Code), level: slog.LevelError, wait: operatorWait}
+	switch {
+	case e.Status == http.StatusBadRequest:
+		t.text = fmt.Sprintf("Duo refuses the request (%v); trying again every 5 minutes", e)
+		return t
+	case e.Status == http.StatusUnauthorized:
+		t.text = fmt.Sprintf("Duo refuses the keys (%v): %s", e, remedyKeys(e))
+	case e.Status == http.StatusForbidden:
+		t.text = fmt.Sprintf("Duo denies access (%v): give the Admin API application the permission \"Grant read log\", and allow this machine's network if the application restricts networks", e)
+	case e.Status == http.StatusNotFound || e.Status == http.StatusGone:
+		t.text = fmt.Sprintf("Duo does not have this log (%v): its edition does not include it or it was retired; take it out of the option logs", e)
+	case e.Location != "":
+		t.text = fmt.Sprintf("the answer is a redirect to %s (HTTP %d), which is not followed: check api_host and proxy", host(e.Location), e.Status)
+	default:
+		t.level, t.wait = slog.LevelWarn, 0
+		t.text = fmt.Sprintf("Duo answers with an error (%v); retrying", e)
+		return t
+	}
+	t.text += "; trying again every 5 minutes"
+	return t
+}
+
+// remedyKeys tells the three causes of a 401 apart.
+func remedyKeys(e *APIError) string {
+	skew := e.Sent.Sub(e.Date).Round(time.Second)
+	switch {
+	case e.Code == 40101 || e.Code == 40102:
+		return "check integration_key, and that api_host is the one shown beside it in Duo's Admin Panel"
+	case !e.Date.IsZero() && skew >= skewNamed:
+		return fmt.Sprintf("this machine's clock is %s (%.0f s) ahead of Duo's; set it right, for instance with NTP", skew, skew.Seconds())
+	case !e.Date.IsZero() && skew <= -skewNamed:
+		return fmt.Sprintf("this machine's clock is %s (%.0f s) behind Duo's; set it right, for instance with NTP", -skew, -skew.Seconds())
+	}
+	return "check secret_key, and that it, integration_key and api_host belong to the same application in Duo's Admin Panel"
+}
+
+// remedyNetwork adds what the operator can do about an unreachable Duo.
+func remedyNetwork(err error) string {
+	var unknown x509.UnknownAuthorityError
+	var name x509.HostnameError
+	var invalid x509.CertificateInvalidError
+	var dns *net.DNSError
+	switch {
+	case errors.As(err, &unknown):
+		return " (if a proxy inspects TLS here, name its root certificate in ca_file; if this is a bare container, install ca-certificates)"
+	case errors.As(err, &name), errors.As(err, &invalid):
+		return " (check api_host, this machine's clock, and whether a proxy stands in between)"
+	case errors.As(err, &dns):
+		return " (check api_host and the machine's name resolution)"
+	case errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "proxyconnect"):
+		return " (check the proxy)"
+	}
+	return ""
+}
+
+// host is the part of a redirect's target that is safe and useful to print.
+func host(location string) string {
+	if _, rest, ok := strings.Cut(location, "://"); ok {
+		location = rest
+	}
+	location, _, _ = strings.Cut(location, "/")
+	location, _, _ = strings.Cut(location, "?")
+	if location == "" {
+		return "another path"
+	}
+	return location
+}
