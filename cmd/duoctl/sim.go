@@ -1,0 +1,325 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"io"
+	"log"
+	"net"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+
+	"duo_in/duo/duotest"
+
+	"github.com/google/renameio/v2"
+)
+
+const simHelp = `usage: duoctl sim [flags]
+
+Serves a simulated Duo Admin API over HTTPS: authentication, activity and telephony logs (version 2), with Duo's signatures,
+paging, delay, limits and errors. Each log begins with a backlog, and events keep coming in. All of them are made up. It
+prints the [INPUT] section that points duo_in at it, writes the certificate authority to trust to ca.pem in -dir, and ends
+with SIGINT, SIGTERM or after -for.
+
+Like Duo's, its logs show nothing younger than -delay. duo_in's own option delay, 2m too, decides how young an event it asks
+for: for a demonstration in which events appear at once, shorten both, as the printed section does.
+
+The keys are constants that open nothing, and who reaches the server can read all of it, so it listens on the loopback
+interface only unless -public is given.
+
+examples:
+  duoctl sim -delay 2s                  events appear after two seconds
+  duoctl sim -backlog 100000 -rate 0    watch a backlog being caught up with
+  duoctl sim -budget 10 -latency 300ms  a Duo that is far away and strict
+`
+
+// Bounds that keep a slip of the finger from filling the memory: a record takes up to 1.8 KB.
+const (
+	maxRecords = 1_000_000
+	maxRate    = 10_000
+)
+
+// simOptions are the flags of sim.
+type simOptions struct {
+	listen, dir, readyFile string
+	public, verbose        bool
+	names, logs            []string
+	backlog, keep, budget  int
+	rate                   float64
+	delay, latency         time.Duration
+	span, limit            time.Duration
+	seed                   uint64
+	quirks                 float64
+}
+
+func parseSim(args []string, stdout io.Writer) (simOptions, error) {
+	var o simOptions
+	var names, logs string
+	f := flag.NewFlagSet("sim", flag.ContinueOnError)
+	f.StringVar(&o.listen, "listen", "127.0.0.1:8443", "`host:port` to listen on; port 0 picks a free one")
+	f.BoolVar(&o.public, "public", false, "allow -listen an address beyond the loopback interface")
+	f.StringVar(&names, "names", "", "further `hosts` that clients reach the server by, for its certificate, separated by commas;\nthe first stands in what is printed")
+	f.StringVar(&o.dir, "dir", "sim", "`folder` for ca.pem, made if it is missing")
+	f.StringVar(&o.readyFile, "ready-file", "", "`file` written once the server listens: DUO_API_HOST, DUO_INTEGRATION_KEY, DUO_SECRET_KEY and\nDUO_CA_FILE as KEY=VALUE lines")
+	f.StringVar(&logs, "logs", strings.Join(duotest.Logs(), ","), "`logs` that have records, separated by commas")
+	f.IntVar(&o.backlog, "backlog", 1000, "`records` that each log begins with")
+	f.DurationVar(&o.span, "span", 12*time.Hour, "`time` over which the backlog is spread, up to now; at most 4320h (180 days)")
+	f.IntVar(&o.keep, "keep", 100_000, "`records` that each log holds beyond its backlog; the oldest go first")
+	f.Float64Var(&o.rate, "rate", 2, "`events` that happen in each log per second; 0 for none")
+	f.DurationVar(&o.delay, "delay", 2*time.Minute, "`age` from which events are shown; 0 for at once")
+	f.DurationVar(&o.latency, "latency", 0, "`time` to wait before each answer")
+	f.IntVar(&o.budget, "budget", 0, "`calls` allowed per log and minute, beyond which the answer is 429; 0 for any number")
+	f.Float64Var(&o.quirks, "quirks", 0.05, "`share` of records in odd forms that real accounts have shown, from 0 to 1")
+	f.Uint64Var(&o.seed, "seed", 0, "`number` from which all records are made; 0 takes one from the clock")
+	f.DurationVar(&o.limit, "for", 0, "`time` after which the server ends; 0 for never")
+	f.BoolVar(&o.verbose, "v", false, "print a line for each call")
+	if err := parse(f, args, stdout, simHelp); err != nil {
+		return o, err
+	}
+	o.names, o.logs = splitList(names), splitList(logs)
+	if err := o.check(); err != nil {
+		return o, usageError{err}
+	}
+	if o.seed == 0 {
+		o.seed = uint64(time.Now().UnixNano())
+	}
+	return o, nil
+}
+
+// splitList takes a list apart; spaces around commas do not count.
+func splitList(text string) []string {
+	return strings.FieldsFunc(text, func(r rune) bool { return r == ',' || r == ' ' })
+}
+
+// check returns the first flag that is wrong, with what is allowed.
+func (o simOptions) check() error {
+	host, _, err := net.SplitHostPort(o.listen)
+	if err != nil {
+		return fmt.Errorf("-listen %q: want host:port", o.listen)
+	}
+	if ip := net.ParseIP(host); !o.public && host != "localhost" && !ip.IsLoopback() {
+		return fmt.Errorf("-listen %q: not on the loopback interface; whoever reaches the server can use it, so this takes -public", o.listen)
+	}
+	for _, name := range o.logs {
+		if !slices.Contains(duotest.Logs(), name) {
+			return fmt.Errorf("-logs %q: want some of %s", name, strings.Join(duotest.Logs(), ", "))
+		}
+	}
+	ranges := []struct {
+		name  string
+		value any
+		ok    bool
+		want  string
+	}{
+		{"-logs", "", len(o.logs) > 0, "some of " + strings.Join(duotest.Logs(), ", ")},
+		{"-dir", o.dir, o.dir != "", "a folder"},
+		{"-backlog", o.backlog, o.backlog >= 0 && o.backlog <= maxRecords, fmt.Sprintf("0 to %d", maxRecords)},
+		{"-keep", o.keep, o.keep >= 1 && o.keep <= maxRecords, fmt.Sprintf("1 to %d", maxRecords)},
+		{"-rate", o.rate, o.rate >= 0 && o.rate <= maxRate, fmt.Sprintf("0 to %d", maxRate)},
+		{"-span", o.span, o.span > 0 && o.span <= duotest.Retention, "more than 0, at most 4320h"},
+		{"-delay", o.delay, o.delay >= 0, "0 or more"},
+		{"-latency", o.latency, o.latency >= 0, "0 or more"},
+		{"-budget", o.budget, o.budget >= 0, "0 or more"},
+		{"-quirks", o.quirks, o.quirks >= 0 && o.quirks <= 1, "0 to 1"},
+		{"-for", o.limit, o.limit >= 0, "0 or more"},
+	}
+	for _, r := range ranges {
+		if !r.ok {
+			return fmt.Errorf("%s %q: want %s", r.name, fmt.Sprint(r.value), r.want)
+		}
+	}
+	return nil
+}
+
+// runSim serves until a signal comes or its time is up.
+func runSim(args []string, stdout, stderr io.Writer) error {
+	o, err := parseSim(args, stdout)
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	server := duotest.New(o.config(stdout, stderr))
+	generators := o.fill(server, time.Now())
+	running, err := server.Listen(o.listen)
+	if err != nil {
+		return err
+	}
+	defer running.Close()
+	access, err := o.publish(running)
+	if err != nil {
+		return err
+	}
+	fmt.Fprint(stdout, o.greeting(access))
+
+	if o.limit > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, o.limit)
+		defer cancel()
+	}
+	begin := time.Now()
+	var trickles sync.WaitGroup
+	for log, g := range generators {
+		trickles.Go(func() { o.trickle(ctx, server, log, g) })
+	}
+	<-ctx.Done()
+	running.Close()
+	trickles.Wait()
+	fmt.Fprintln(stdout, summary(server, time.Since(begin)))
+	return nil
+}
+
+func (o simOptions) config(stdout, stderr io.Writer) duotest.Config {
+	c := duotest.Config{
+		Names:    o.names,
+		Delay:    o.delay,
+		Latency:  o.latency,
+		Budget:   o.budget,
+		Keep:     o.backlog + o.keep,
+		ErrorLog: log.New(stderr, "duoctl sim: ", log.LstdFlags),
+	}
+	if o.delay == 0 {
+		c.Delay = -1
+	}
+	if o.verbose {
+		lines := log.New(stdout, "", log.LstdFlags) // a Logger keeps the lines of concurrent calls apart
+		c.OnCall = func(call duotest.Call) {
+			lines.Printf("%d %d records %s?%s %s", call.Status, call.Records, call.Path, call.Query, call.UserAgent)
+		}
+	}
+	return c
+}
+
+// fill adds the backlog of each log and returns the generators that made it, to go on with.
+func (o simOptions) fill(server *duotest.Server, now time.Time) map[string]*duotest.Generator {
+	generators := map[string]*duotest.Generator{}
+	for _, log := range o.logs {
+		g := duotest.NewGenerator(log, o.seed, duotest.Options{Quirks: o.quirks})
+		server.Add(log, g.Spread(now.Add(-o.span), now, o.backlog)...)
+		generators[log] = g
+	}
+	return generators
+}
+
+// trickle adds events of the present until the context ends. What a late tick has missed it makes up for.
+func (o simOptions) trickle(ctx context.Context, server *duotest.Server, log string, g *duotest.Generator) {
+	if o.rate == 0 {
+		return
+	}
+	begin, made := time.Now(), 0
+	ticks := time.NewTicker(max(time.Duration(float64(time.Second)/o.rate), 20*time.Millisecond))
+	defer ticks.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-ticks.C:
+			due := int(now.Sub(begin).Seconds()*o.rate) - made
+			records := make([]json.RawMessage, due)
+			for i := range records {
+				records[i] = g.At(now)
+			}
+			server.Add(log, records...)
+			made += due
+		}
+	}
+}
+
+// access is what a client needs to know.
+type access struct{ host, caFile string }
+
+// publish writes ca.pem and the ready file, and returns what a client needs to know.
+func (o simOptions) publish(running *duotest.Running) (access, error) {
+	dir, err := filepath.Abs(o.dir)
+	if err != nil {
+		return access{}, fmt.Errorf("-dir %q: %w", o.dir, err)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return access{}, fmt.Errorf("make -dir: %w", err)
+	}
+	a := access{host: o.apiHost(running.Addr), caFile: filepath.Join(dir, "ca.pem")}
+	// Readable for all, whatever the umask: Fluent Bit often runs as another user, or in a container.
+	if err := renameio.WriteFile(a.caFile, running.CAPEM, 0o644, renameio.WithStaticPermissions(0o644)); err != nil {
+		return access{}, fmt.Errorf("write CA certificate: %w", err)
+	}
+	if o.readyFile == "" {
+		return a, nil
+	}
+	var b bytes.Buffer
+	for _, line := range [][2]string{
+		{"DUO_API_HOST", a.host},
+		{"DUO_INTEGRATION_KEY", duotest.IntegrationKey},
+		{"DUO_SECRET_KEY", duotest.SecretKey},
+		{"DUO_CA_FILE", a.caFile},
+	} {
+		fmt.Fprintf(&b, "%s=%s\n", line[0], line[1])
+	}
+	if err := renameio.WriteFile(o.readyFile, b.Bytes(), 0o644); err != nil {
+		return access{}, fmt.Errorf("write -ready-file: %w", err)
+	}
+	return a, nil
+}
+
+// apiHost is the host and port by which clients reach the server.
+func (o simOptions) apiHost(address string) string {
+	host, port, err := net.SplitHostPort(address)
+	switch {
+	case err != nil: // not of a TCP address
+		return address
+	case len(o.names) > 0:
+		host = o.names[0]
+	case net.ParseIP(host).IsUnspecified():
+		host = "127.0.0.1"
+	}
+	return net.JoinHostPort(host, port)
+}
+
+// greeting is what is printed once the server listens.
+func (o simOptions) greeting(a access) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "duoctl sim: serving a simulated Duo Admin API at https://%s (seed %d)\n", a.host, o.seed)
+	fmt.Fprintf(&b, "Each of %s has %d records of the last %v", strings.Join(o.logs, ", "), o.backlog, o.span)
+	fmt.Fprintf(&b, " and gets %g more a second, shown after %v.\n\n", o.rate, o.delay)
+	settings := [][2]string{
+		{"name", "duo_in"},
+		{"tag", "duo"},
+		{"api_host", a.host},
+		{"integration_key", duotest.IntegrationKey},
+		{"secret_key", duotest.SecretKey},
+		{"ca_file", a.caFile},
+		{"checkpoint_dir", filepath.Join(filepath.Dir(a.caFile), "checkpoints")},
+		{"logs", strings.Join(o.logs, ", ")},
+		{"delay", o.delay.String()},
+	}
+	if o.span > 23*time.Hour { // duo_in begins 24 hours back by default
+		settings = append(settings, [2]string{"since", min(o.span+time.Hour, duotest.Retention).String()})
+	}
+	if o.delay < 10*time.Second {
+		settings = append(settings, [2]string{"poll_interval", "2s"})
+	}
+	b.WriteString("[INPUT]\n")
+	for _, s := range settings {
+		fmt.Fprintf(&b, "    %-16s %s\n", s[0], s[1])
+	}
+	return b.String() + "\n"
+}
+
+// summary is the line that is printed at the end.
+func summary(server *duotest.Server, served time.Duration) string {
+	calls, records, refused := 0, 0, 0
+	for _, log := range append(duotest.Logs(), "") {
+		n := server.Count(log)
+		calls, records, refused = calls+n.Calls, records+n.Records, refused+n.Calls-n.Status[200]
+	}
+	return fmt.Sprintf("duoctl sim: ended after %v: %d calls, %d of them refused, %d records served",
+		served.Round(time.Millisecond), calls, refused, records)
+}
