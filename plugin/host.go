@@ -1,0 +1,201 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+	"unsafe"
+)
+
+// handle tells instances apart for the host: an address in C memory that it
+// keeps and never looks into. Nil is that of a host before 4.1, which keeps none.
+type handle unsafe.Pointer
+
+// thread is one of the host's threads. Each input has its own.
+type thread uintptr
+
+// caller is what a host offers to one Init.
+type caller struct {
+	pid    int
+	thread thread
+	handle handle     // nil: the host can keep none, and so has one instance
+	get    getter     // options
+	level  slog.Level // of the log
+	print  printer    // the host's logger; nil: it has none
+}
+
+// host is the process that loaded the plugin, seen from here. All its state is
+// about instances that run: a hot reload stops the old ones and starts new ones
+// in the same library.
+type host struct {
+	mu       sync.Mutex
+	pid      int // of FLBPluginRegister
+	inits    int
+	byHandle map[handle]*running
+	byThread map[thread]*running
+}
+
+// running is an instance with what its host calls need.
+type running struct {
+	*instance
+	handle handle
+	thread thread
+	print  printer
+}
+
+func newHost() *host {
+	return &host{byHandle: map[handle]*running{}, byThread: map[thread]*running{}}
+}
+
+// Register notes the process that loads the plugin.
+func (h *host) Register(pid int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.pid = pid
+}
+
+// Init starts an instance. A failed one leaves nothing behind, since the host
+// calls no Exit for it. Log lines come out before Init returns.
+func (h *host) Init(c caller) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	l := newLines(fmt.Sprintf("duo.%d", h.inits), c.level)
+	err := h.start(c, l)
+	if err != nil {
+		log := slog.New(l)
+		for _, problem := range split(err) {
+			log.Error(problem.Error())
+		}
+	}
+	h.flush(c.print, l)
+	if err != nil {
+		l.close()
+	}
+	return err == nil
+}
+
+func (h *host) start(c caller, l *lines) error {
+	if err := h.admit(c); err != nil {
+		return err
+	}
+	now := time.Now()
+	in, err := newInstance(fmt.Sprintf("duo.%d", h.inits), c.get, l, now)
+	if err != nil {
+		return err
+	}
+	in.log.Info("duo_in " + version)
+	if err := in.Start(now); err != nil {
+		return err
+	}
+	h.inits++
+	r := &running{instance: in, handle: c.handle, thread: c.thread, print: c.print}
+	h.byHandle[c.handle], h.byThread[c.thread] = r, r
+	return nil
+}
+
+// admit refuses hosts and modes in which promises could not be kept.
+func (h *host) admit(c caller) error {
+	switch {
+	case h.pid != c.pid:
+		return errors.New("Fluent Bit runs as a daemon, in which Go plugins cannot run: take daemon (-d) out, and let a service manager put it into the background")
+	case c.handle == nil && len(h.byHandle) > 0:
+		return errors.New("this Fluent Bit is older than 4.1 and can have one duo input only: put the logs into one [INPUT], or use a newer Fluent Bit")
+	case h.byThread[c.thread] != nil:
+		return errors.New("several duo inputs need a thread each: take threaded off out of them")
+	}
+	return nil
+}
+
+// Collect returns what an instance has for the host.
+func (h *host) Collect(k handle) [][]byte {
+	r := h.find(k)
+	if r == nil {
+		return nil
+	}
+	parts := r.Collect(time.Now())
+	h.flush(r.print, r.lines)
+	return parts
+}
+
+// Release notes that the host is done with what Collect returned.
+func (h *host) Release(k handle) {
+	if r := h.find(k); r != nil {
+		r.Release(time.Now())
+	}
+}
+
+// Pause, Resume and Exit come without a handle, but on the instance's thread.
+
+// Pause stops an instance's hand-overs.
+func (h *host) Pause(t thread) {
+	if r := h.on(t); r != nil {
+		r.Pause(time.Now())
+	}
+}
+
+// Resume takes back Pause.
+func (h *host) Resume(t thread) {
+	if r := h.on(t); r != nil {
+		r.Resume(time.Now())
+	}
+}
+
+// Exit stops an instance and forgets it: the host may reuse its thread's id.
+// It returns the instance's handle, which is no longer needed.
+func (h *host) Exit(t thread) handle {
+	r := h.on(t)
+	if r == nil {
+		return nil
+	}
+	h.mu.Lock()
+	delete(h.byThread, r.thread)
+	delete(h.byHandle, r.handle)
+	h.mu.Unlock()
+	r.Stop(time.Now())
+	return r.handle
+}
+
+func (h *host) find(k handle) *running {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.byHandle[k]
+}
+
+// on returns the thread's instance. A host with a single input may call from
+// any of its threads.
+func (h *host) on(t thread) *running {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if r := h.byThread[t]; r != nil {
+		return r
+	}
+	if len(h.byThread) == 1 {
+		for _, r := range h.byThread {
+			return r
+		}
+	}
+	return nil
+}
+
+// flush prints the lines that wait, where the host has a logger; where it has
+// none they go to stderr in time.
+func (h *host) flush(p printer, l *lines) {
+	if p != nil {
+		l.print(p)
+	}
+}
+
+// split takes joined errors apart, so that each gets a line of its own.
+func split(err error) []error {
+	var joined interface{ Unwrap() []error }
+	if !errors.As(err, &joined) {
+		return []error{err}
+	}
+	var out []error
+	for _, e := range joined.Unwrap() {
+		out = append(out, split(e)...)
+	}
+	return out
+}

@@ -1,0 +1,101 @@
+/*
+ * What duo_in needs of Fluent Bit's memory, in the layout that its Go proxy
+ * gives it (include/fluent-bit/flb_plugin_proxy.h, flb_api.h; src/proxy/go/go.h).
+ */
+#ifndef DUO_IN_HOST_H
+#define DUO_IN_HOST_H
+
+#include <pthread.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The part of the definition that every host allocates. Newer hosts have more
+ * fields behind it; writing those of an older one would be out of bounds. */
+struct duo_def {
+    int type;
+    int proxy;
+    int flags;
+    char *name;
+    char *description;
+};
+
+/* flb_api up to the last function used here. */
+struct duo_api {
+    void *output_get_property;
+    void *input_get_property;
+    void *output_get_cmt_instance;
+    void *input_get_cmt_instance;
+    void (*log_print)(int level, const char *file, int line, const char *format, ...);
+    int (*input_log_check)(void *ins, int level);
+};
+
+/* What FLBPluginInit gets. The host overwrites it at the next Init. */
+struct duo_plugin {
+    char *name;
+    struct duo_api *api;
+    void *ins;
+    void **context;
+};
+
+static inline void duo_define(void *def, int type, int proxy, char *name, char *description)
+{
+    struct duo_def *d = def;
+
+    d->type = type;
+    d->proxy = proxy;
+    d->flags = 0;
+    d->name = name;
+    d->description = description;
+}
+
+/*
+ * Since 4.1.0 the context is {int, handle, proxy}, before that it is {handle,
+ * proxy}. So the second word is NULL only where it is the place of the handle.
+ * Returns the handle: the address of a byte that nobody reads, or NULL where the
+ * host can keep none.
+ */
+static inline void *duo_new_handle(void *plugin)
+{
+    void **context = ((struct duo_plugin *) plugin)->context;
+
+    if (context == NULL || context[1] != NULL) {
+        return NULL;
+    }
+    context[1] = malloc(1);
+    return context[1];
+}
+
+static inline void *duo_api_of(void *plugin)
+{
+    return ((struct duo_plugin *) plugin)->api;
+}
+
+static inline void *duo_ins_of(void *plugin)
+{
+    return ((struct duo_plugin *) plugin)->ins;
+}
+
+static inline int duo_has_log(void *api)
+{
+    struct duo_api *a = api;
+
+    return a != NULL && a->log_print != NULL && a->input_log_check != NULL;
+}
+
+static inline int duo_log_check(void *api, void *ins, int level)
+{
+    return ((struct duo_api *) api)->input_log_check(ins, level);
+}
+
+static inline void duo_log(void *api, int level, const char *text)
+{
+    ((struct duo_api *) api)->log_print(level, NULL, 0, "%s", text);
+}
+
+static inline uintptr_t duo_thread(void)
+{
+    return (uintptr_t) pthread_self();
+}
+
+#endif

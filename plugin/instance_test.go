@@ -1,0 +1,458 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/ugorji/go/codec"
+
+	"duo_in/duo"
+	"duo_in/duo/duotest"
+)
+
+// world is a simulated Duo and a folder for checkpoints; instances come and go
+// in it. It lives in a synctest bubble.
+type world struct {
+	t      *testing.T
+	server *duotest.Server
+	pipe   *duotest.PipeListener
+	set    map[string]string // options
+	stderr *lockedBuffer
+	events map[string]int // event_id → how often Fluent Bit took it
+	late   time.Duration  // how long the host holds a batch before cleanup
+	ring   ring           // outlives no kill
+}
+
+// lockedBuffer is a bytes.Buffer for several writers.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
+}
+
+func newWorld(t *testing.T, c duotest.Config) *world {
+	c.Host = "api-00000000.duosecurity.com"
+	s := duotest.New(c)
+	w := &world{t: t, server: s, pipe: s.Pipe(), stderr: &lockedBuffer{}, events: map[string]int{}}
+	t.Cleanup(w.pipe.Close)
+	w.set = map[string]string{
+		"api_host": c.Host, "integration_key": duotest.IntegrationKey, "secret_key": duotest.SecretKey,
+		"checkpoint_dir": filepath.Join(t.TempDir(), "checkpoints"), "logs": "activity",
+	}
+	return w
+}
+
+// start begins an instance, as FLBPluginInit does.
+func (w *world) start() *instance {
+	w.t.Helper()
+	l := newLines("duo.0", -4)
+	l.stderr = w.stderr
+	in, err := newInstance("duo.0", func(name string) string { return w.set[name] }, l, time.Now())
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	tr, err := duo.NewTransport(duo.TransportConfig{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	tr.Proxy, tr.DialContext, tr.TLSClientConfig.RootCAs = nil, w.pipe.DialContext, w.pipe.Pool()
+	in.transport = http.RoundTripper(tr)
+	w.t.Cleanup(tr.CloseIdleConnections)
+	if err := in.Start(time.Now()); err != nil {
+		w.t.Fatal(err)
+	}
+	return in
+}
+
+// ring is Fluent Bit's, between the callback and its chunks: emptied every
+// 250 ms unless the input's buffer is paused.
+type ring struct {
+	slots  [][]byte
+	paused bool
+}
+
+// run lets the host work for d: a collect each second, the ring emptied every
+// 250 ms, and what before says at each of these ticks.
+func (w *world) run(in *instance, d time.Duration, before func(tick int)) {
+	w.t.Helper()
+	for tick := range int(d / (250 * time.Millisecond)) {
+		if before != nil {
+			before(tick)
+		}
+		if tick%4 == 0 {
+			w.collect(in)
+		}
+		time.Sleep(250 * time.Millisecond)
+		w.empty()
+	}
+}
+
+func (w *world) collect(in *instance) {
+	parts := in.Collect(time.Now())
+	if parts == nil {
+		return
+	}
+	if w.late > 0 {
+		// The ring is full: ten tries, and the batch is gone.
+		time.Sleep(w.late)
+		w.late = 0
+	} else {
+		w.ring.slots = append(w.ring.slots, slices.Concat(parts...))
+	}
+	in.Release(time.Now())
+}
+
+func (w *world) empty() {
+	if w.ring.paused {
+		return
+	}
+	for _, data := range w.ring.slots {
+		for _, id := range eventIDs(w.t, data) {
+			w.events[id]++
+		}
+	}
+	w.ring.slots = nil
+}
+
+// pause and resume are Fluent Bit's when its buffers are full.
+func (w *world) pause(in *instance)  { w.ring.paused = true; in.Pause(time.Now()) }
+func (w *world) resume(in *instance) { w.ring.paused = false; in.Resume(time.Now()) }
+
+// kill ends an instance as kill -9 ends its process: nothing is saved any more
+// and the ring is gone.
+func (w *world) kill(in *instance) {
+	in.lines.close()
+	in.cancel()
+	in.pollers.Wait()
+	in.saver.Wait()
+	in.release()
+	w.ring = ring{}
+}
+
+// stop is a clean exit of Fluent Bit: it pauses the inputs, empties the ring for
+// up to a second, pauses again, and exits.
+func (w *world) stop(in *instance) {
+	in.Pause(time.Now())
+	w.run(in, time.Second, nil)
+	in.Pause(time.Now())
+	in.Stop(time.Now())
+	w.ring = ring{}
+}
+
+// check compares what Fluent Bit has with what the log holds.
+func (w *world) check(log string, maxTwice int) {
+	w.t.Helper()
+	missing, twice := 0, 0
+	for _, n := range w.events {
+		twice += n - 1
+	}
+	seen := map[string]bool{}
+	for id := range w.events {
+		seen[id[:strings.LastIndex(id, "-")]] = true
+	}
+	for _, id := range w.server.IDs(log) {
+		if !seen[id] {
+			missing++
+		}
+	}
+	if missing > 0 || twice > maxTwice {
+		w.t.Errorf("of %d records %d are missing and %d came twice (at most %d may)\n%s", w.server.Len(log), missing, twice, maxTwice, w.stderr)
+	}
+}
+
+func eventIDs(t *testing.T, data []byte) (ids []string) {
+	h := &codec.MsgpackHandle{}
+	h.RawToString = true
+	dec := codec.NewDecoderBytes(data, h)
+	for dec.NumBytesRead() < len(data) {
+		var event []any
+		if err := dec.Decode(&event); err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, event[1].(map[any]any)["event_id"].(string))
+	}
+	return ids
+}
+
+// trickle files an event every gap until stopped.
+func (w *world) trickle(log string, gap time.Duration) (stop func()) {
+	done, over := make(chan struct{}), make(chan struct{})
+	g := duotest.NewGenerator(log, 99, duotest.Options{})
+	go func() {
+		defer close(over)
+		tick := time.NewTicker(gap)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				w.server.Add(log, g.At(time.Now()))
+			}
+		}
+	}()
+	return func() { close(done); <-over }
+}
+
+func TestPauseOneSecondInFour(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, duotest.Config{})
+		in := w.start()
+		stop := w.trickle("activity", 300*time.Millisecond)
+		most := 0
+		w.run(in, 3*time.Hour, func(tick int) {
+			switch tick % 16 {
+			case 3:
+				w.pause(in)
+			case 7:
+				w.resume(in)
+			}
+			in.mu.Lock()
+			most = max(most, in.ledger.Len())
+			in.mu.Unlock()
+		})
+		stop()
+		w.resume(in)
+		w.run(in, 5*time.Minute, nil)
+		w.check("activity", 0)
+		if most > 20 {
+			t.Errorf("the ledger held %d entries", most)
+		}
+		w.stop(in)
+
+		// What was saved is the end: nothing comes again.
+		in = w.start()
+		w.run(in, 5*time.Minute, nil)
+		w.check("activity", 0)
+		w.stop(in)
+	})
+}
+
+func TestKillsAtRandomInstants(t *testing.T) {
+	for seed := range uint64(5) {
+		t.Run(fmt.Sprint("seed ", seed), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				rnd := rand.New(rand.NewPCG(seed, 0))
+				w := newWorld(t, duotest.Config{})
+				w.set["poll_interval"], w.set["page_size"], w.set["batch_size"] = "10s", "50", "64K"
+				now := time.Now()
+				w.server.Add("activity", duotest.NewRecords("activity", seed, now.Add(-20*time.Hour), now, 4000)...)
+				stop := w.trickle("activity", 500*time.Millisecond)
+				kills := 0
+				for range 40 {
+					in := w.start()
+					w.run(in, time.Duration(rnd.Int64N(int64(8*time.Second))), func(int) { time.Sleep(time.Duration(rnd.Int64N(int64(20 * time.Millisecond)))) })
+					w.kill(in)
+					kills++
+				}
+				stop()
+				in := w.start()
+				w.run(in, 10*time.Minute, nil)
+				w.stop(in)
+				// settle of 2 s is at most three callbacks of 64 KiB, of about 40
+				// records of 700 bytes and more, and a page.
+				w.check("activity", kills*(3*95+50))
+			})
+		})
+	}
+}
+
+func TestCleanStopsLoseAndRepeatNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		rnd := rand.New(rand.NewPCG(1, 2))
+		w := newWorld(t, duotest.Config{})
+		w.set["poll_interval"], w.set["page_size"], w.set["batch_size"] = "10s", "50", "64K"
+		now := time.Now()
+		w.server.Add("activity", duotest.NewRecords("activity", 1, now.Add(-20*time.Hour), now, 4000)...)
+		for range 30 {
+			in := w.start()
+			w.run(in, time.Duration(rnd.Int64N(int64(6*time.Second))), nil)
+			w.stop(in)
+		}
+		in := w.start()
+		w.run(in, 10*time.Minute, nil)
+		w.stop(in)
+		w.check("activity", 0)
+	})
+}
+
+// Fluent Bit's buffers are full when it is told to end: what it still held on
+// its ring is freed, and must come again.
+func TestStopWhileBuffersAreFull(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, duotest.Config{})
+		w.set["batch_size"] = "64K"
+		now := time.Now()
+		w.server.Add("activity", duotest.NewRecords("activity", 1, now.Add(-20*time.Hour), now.Add(-time.Hour), 2000)...)
+		for range 10 {
+			in := w.start()
+			w.run(in, 4*time.Second, nil)
+			w.collect(in)
+			w.pause(in)
+			time.Sleep(time.Minute)
+			in.Stop(time.Now()) // no second Pause, src/flb_input.c:flb_input_pause
+			w.ring = ring{}
+		}
+		in := w.start()
+		w.run(in, 10*time.Minute, nil)
+		w.check("activity", 10*3*95)
+		w.stop(in)
+	})
+}
+
+func TestDroppedAppendsComeAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, duotest.Config{})
+		w.set["batch_size"] = "64K"
+		now := time.Now()
+		w.server.Add("activity", duotest.NewRecords("activity", 1, now.Add(-20*time.Hour), now.Add(-time.Hour), 2000)...)
+		in := w.start()
+		w.run(in, 10*time.Minute, func(tick int) {
+			// Three in a row: putting a batch back only once would lose it.
+			if n := tick % 40; n == 8 || n == 12 || n == 16 {
+				w.late = time.Second
+			}
+		})
+		w.check("activity", 0)
+		if !strings.Contains(w.stderr.String(), "did not take a batch") {
+			t.Error("no log line says so")
+		}
+		w.stop(in)
+		in = w.start()
+		w.run(in, 5*time.Minute, nil)
+		w.check("activity", 0)
+		w.stop(in)
+	})
+}
+
+// A full disk: events go on, the failure is said once a minute, and when there
+// is room again a restart repeats nothing.
+func TestCheckpointFolderThatCannotBeWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, duotest.Config{})
+		in := w.start()
+		stop := w.trickle("activity", time.Second)
+		w.run(in, 5*time.Minute, nil)
+		dir := filepath.Join(w.set["checkpoint_dir"], "api-00000000.duosecurity.com")
+		if err := os.Rename(dir, dir+".away"); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(dir, []byte("in the way"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		w.run(in, 10*time.Minute, nil)
+		if n := strings.Count(w.stderr.String(), "going on without"); n < 8 || n > 11 {
+			t.Errorf("said %d times in 10 minutes:\n%s", n, w.stderr)
+		}
+		if err := os.Remove(dir); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Rename(dir+".away", dir); err != nil {
+			t.Fatal(err)
+		}
+		w.run(in, time.Minute, nil)
+		stop()
+		w.run(in, 5*time.Minute, nil)
+		w.stop(in)
+		in = w.start()
+		w.run(in, 5*time.Minute, nil)
+		w.stop(in)
+		w.check("activity", 0)
+	})
+}
+
+// A checkpoint that cannot be read keeps its log out, says so again and again,
+// and is taken up when the operator has mended it; the other logs run.
+func TestUnusableCheckpoint(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, duotest.Config{})
+		w.set["logs"] = "activity, telephony"
+		now := time.Now()
+		for _, log := range []string{"activity", "telephony"} {
+			w.server.Add(log, duotest.NewRecords(log, 1, now.Add(-2*time.Hour), now.Add(-time.Hour), 20)...)
+		}
+		in := w.start()
+		w.stop(in)
+		file := filepath.Join(w.set["checkpoint_dir"], "api-00000000.duosecurity.com", "self", "activity.json")
+		for _, f := range []string{file, file + ".prev"} {
+			if err := os.WriteFile(f, []byte("{"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		in = w.start()
+		w.run(in, 11*time.Minute, nil)
+		w.check("telephony", 0)
+		if n := strings.Count(w.stderr.String(), "activity: not pulled: checkpoint "+file); n != 3 {
+			t.Errorf("said %d times in 11 minutes:\n%s", n, w.stderr)
+		}
+		for _, f := range []string{file, file + ".prev"} {
+			if err := os.Remove(f); err != nil {
+				t.Fatal(err)
+			}
+		}
+		w.run(in, 5*time.Minute, nil)
+		w.check("activity", 0)
+		w.stop(in)
+	})
+}
+
+// Stop ends within half a second, whatever a call is doing.
+func TestStopDuringHangingCall(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, duotest.Config{})
+		w.server.Fault(duotest.Fault{Kind: duotest.FaultHang, N: -1})
+		in := w.start()
+		w.run(in, 3*time.Second, nil)
+		begin := time.Now()
+		in.Stop(time.Now())
+		if took := time.Since(begin); took > 500*time.Millisecond {
+			t.Errorf("Stop took %v", took)
+		}
+	})
+}
+
+// An output that is down for hours: the queue is bounded, the calls stop, and
+// afterwards everything comes.
+func TestPauseForHoursBoundsMemoryAndCalls(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, duotest.Config{})
+		now := time.Now()
+		w.server.Add("activity", duotest.NewRecords("activity", 1, now.Add(-20*time.Hour), now.Add(-time.Hour), 30000)...)
+		in := w.start()
+		w.pause(in)
+		w.run(in, 6*time.Hour, nil)
+		if n := in.queue.bytes; n > 8<<20 {
+			t.Errorf("the queue holds %d bytes", n)
+		}
+		calls := len(w.server.Calls())
+		w.run(in, time.Hour, nil)
+		if n := len(w.server.Calls()) - calls; n != 0 {
+			t.Errorf("%d calls while nothing could be taken", n)
+		}
+		w.resume(in)
+		w.run(in, 10*time.Minute, nil)
+		w.check("activity", 0)
+		w.stop(in)
+	})
+}

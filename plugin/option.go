@@ -1,0 +1,454 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/url"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"duo_in/duo"
+	"duo_in/plugin/record"
+)
+
+// options are one [INPUT]'s settings, checked.
+type options struct {
+	credentials   duo.Credentials
+	secretKeyFile string
+	logs          []duo.Log
+	since         time.Time
+	sinceText     string // as it was written, for the log
+	window        duo.Window
+	checkpointDir string
+	settle        time.Duration
+	format        record.Format
+	batchSize     int
+	timeout       time.Duration
+	transport     duo.TransportConfig
+	warnings      []string // what is allowed but probably not meant
+}
+
+// option is one row of the table that everything about options comes from.
+type option struct {
+	name    string
+	aliases []string
+	def     string // default as a user would write it
+	initial string // what the README shows as the default where there is no def
+	help    string // for the README, in Markdown
+	set     func(o *options, value string, now time.Time) error
+}
+
+// optionTable is in the README's order. A set function sees the default where
+// the option is not set, and is not called where there is none.
+var optionTable = []option{
+	{
+		name: "api_host", initial: "required",
+		help: "The API hostname of the application: `api-XXXXXXXX.duosecurity.com` or `.duofederal.com`. A port may follow (a gateway, a test server).",
+		set:  setHost,
+	},
+	{
+		name: "integration_key", aliases: []string{"ikey"}, initial: "required",
+		help: "The integration key of the Admin API application. `${ENV}` works, as everywhere in Fluent Bit.",
+		set: func(o *options, v string, _ time.Time) error {
+			o.credentials.IntegrationKey = v
+			return keyShape(v)
+		},
+	},
+	{
+		name: "secret_key", aliases: []string{"skey"}, initial: "required",
+		help: "Its secret key. Better kept out of the file: `${DUO_SECRET_KEY}`, or `secret_key_file`.",
+		set: func(o *options, v string, _ time.Time) error {
+			o.credentials.SecretKey = duo.NewSecret(v)
+			return keyShape(v)
+		},
+	},
+	{
+		name: "secret_key_file", initial: "-",
+		help: "Read the secret key from this file instead (a Docker or Kubernetes secret, a systemd credential). Exactly one of the two.",
+		set:  setSecretFile,
+	},
+	{
+		name: "logs", def: "authentication, activity, telephony",
+		help: "Which logs, separated by commas.",
+		set:  setLogs,
+	},
+	{
+		name: "since", def: "24h",
+		help: "How far back the very first run begins: a duration (`90m`, `30d`), a date, an RFC 3339 time, or `now`; at most 180 days. Ignored once there is a checkpoint.",
+		set:  setSince,
+	},
+	durationOption("poll_interval", "60s", time.Second, 24*time.Hour,
+		"Pause between calls per log once caught up. Duo asks for no more than one call a minute.",
+		func(o *options) *time.Duration { return &o.window.PollInterval }),
+	durationOption("delay", "2m", 0, 24*time.Hour,
+		"Do not ask for events younger than this: Duo needs it to be consistent.",
+		func(o *options) *time.Duration { return &o.window.Delay }),
+	durationOption("overlap", "5m", 0, 24*time.Hour,
+		"At each poll read this much again and drop what was delivered: events that Duo files late are not lost.",
+		func(o *options) *time.Duration { return &o.window.Overlap }),
+	{
+		name: "checkpoint_dir", def: "/var/lib/duo_in",
+		help: "Where the cursors live, on storage that outlasts the process. Files are made 0600 in folders 0700.",
+		set: func(o *options, v string, _ time.Time) (err error) {
+			o.checkpointDir, err = filepath.Abs(v)
+			return err
+		},
+	},
+	durationOption("settle", "2s", 500*time.Millisecond, time.Minute,
+		"How long Fluent Bit must have had the events, unpaused, before their cursor is saved.",
+		func(o *options) *time.Duration { return &o.settle }),
+	{
+		name: "format", def: "json",
+		help: "Shape of a record. `json`: Duo's own object as it came, with `eventtype`, `host` and `event_id` added at the end.",
+		set: func(o *options, v string, _ time.Time) (err error) {
+			o.format, err = record.ParseFormat(v)
+			return err
+		},
+	},
+	{
+		name: "page_size", def: "1000",
+		help: "Records per call, 1 to 1000.",
+		set: func(o *options, v string, _ time.Time) error {
+			n, err := strconv.Atoi(v)
+			if err != nil || n < 1 || n > 1000 {
+				return errors.New("give a whole number from 1 to 1000")
+			}
+			o.window.PageSize = n
+			return nil
+		},
+	},
+	{
+		name: "batch_size", def: "2M",
+		help: "Most bytes handed over at once, that is per second; 64K to 64M.",
+		set: func(o *options, v string, _ time.Time) (err error) {
+			o.batchSize, err = parseSize(v, 64<<10, 64<<20)
+			return err
+		},
+	},
+	durationOption("timeout", "30s", time.Second, 10*time.Minute,
+		"How long one API call may take.",
+		func(o *options) *time.Duration { return &o.timeout }),
+	{
+		name: "proxy", initial: "environment",
+		help: "HTTP proxy (CONNECT) as `http://[user:password@]host:port`; by default the one in `HTTPS_PROXY`, if any.",
+		set:  setProxy,
+	},
+	{
+		name: "ca_file", initial: "system",
+		help: "PEM file of further root certificates: an inspecting proxy's, a test server's. Verification cannot be switched off.",
+		set: func(o *options, v string, _ time.Time) error {
+			o.transport.CAFile = v
+			_, err := duo.NewTransport(o.transport)
+			return err
+		},
+	},
+}
+
+// getter returns an option's value as the configuration has it, "" where it is
+// not set.
+type getter func(name string) string
+
+// parseOptions reads and checks all options. The error joins every problem
+// there is, each naming the key, the value and what is allowed.
+func parseOptions(get getter, now time.Time) (options, error) {
+	var o options
+	var problems []error
+	for _, row := range optionTable {
+		key, value := lookup(get, row)
+		if value == "" {
+			value = row.def
+		}
+		if value == "" {
+			continue
+		}
+		if err := row.set(&o, value, now); err != nil {
+			problems = append(problems, fmt.Errorf("%s %s: %w", key, quoteValue(row, value), err))
+		}
+	}
+	problems = append(problems, required(get)...)
+	o.warn(get)
+	return o, errors.Join(problems...)
+}
+
+// lookup returns the name under which an option is set, its own before its
+// aliases, and the value.
+func lookup(get getter, row option) (key, value string) {
+	for _, name := range append([]string{row.name}, row.aliases...) {
+		if v := strings.TrimSpace(get(name)); v != "" {
+			return name, v
+		}
+	}
+	return row.name, ""
+}
+
+// quoteValue shows a value in an error, unless it is or may hold a secret.
+func quoteValue(row option, value string) string {
+	switch row.name {
+	case "secret_key":
+		return duo.Secret{}.String()
+	case "proxy":
+		if u, err := url.Parse(value); err == nil && u.Host != "" {
+			return strconv.Quote(u.Redacted())
+		}
+		return duo.Secret{}.String()
+	}
+	return strconv.Quote(value)
+}
+
+// required names what is missing, or there twice.
+func required(get getter) (problems []error) {
+	missing := map[string]bool{}
+	for _, row := range optionTable {
+		_, v := lookup(get, row)
+		missing[row.name] = v == ""
+	}
+	const hint = "; if it comes from an environment variable, that variable is not set"
+	if missing["api_host"] {
+		problems = append(problems, errors.New("api_host is missing: set it to the API hostname of the Admin API application, api-XXXXXXXX.duosecurity.com"+hint))
+	}
+	if missing["integration_key"] {
+		problems = append(problems, errors.New("integration_key is missing: set it to that of the Admin API application"+hint))
+	}
+	switch {
+	case missing["secret_key"] && missing["secret_key_file"]:
+		problems = append(problems, errors.New("secret_key is missing: set it, or secret_key_file, to that of the Admin API application"+hint))
+	case !missing["secret_key"] && !missing["secret_key_file"]:
+		problems = append(problems, errors.New("secret_key and secret_key_file are both set: keep one of them"))
+	}
+	return problems
+}
+
+// warn collects what is allowed but probably not meant.
+func (o *options) warn(get getter) {
+	add := func(format string, args ...any) { o.warnings = append(o.warnings, fmt.Sprintf(format, args...)) }
+	if o.window.PollInterval < 10*time.Second {
+		add("poll_interval %s: Duo asks for no more than one call a minute and log, and limits those who make more", o.window.PollInterval)
+	}
+	if o.window.Delay < 2*time.Minute {
+		add("delay %s: Duo's logs are consistent only after 2m; events filed later than delay and overlap together can be missed", o.window.Delay)
+	}
+	if h := o.credentials.Host; h != "" && !isDuoHost(h) {
+		add("api_host %q is not one of Duo's own; that is right only for a gateway or a test server", h)
+	}
+	if f := o.secretKeyFile; f != "" {
+		if info, err := os.Stat(f); err == nil && info.Mode().Perm()&0o077 != 0 {
+			add("secret_key_file %s can be read by others (mode %04o); make it 0600", f, info.Mode().Perm())
+		}
+	}
+	for typo, meant := range likelyTypos(get) {
+		add("%s is not an option of duo_in and has no effect; did you mean %s?", typo, meant)
+	}
+}
+
+var (
+	duoHost   = regexp.MustCompile(`(?i)^api-[0-9a-z]+\.(duosecurity|duofederal)\.com$`)
+	duoDomain = regexp.MustCompile(`(?i)\.(duosecurity|duofederal)\.com$`)
+	hostname  = regexp.MustCompile(`(?i)^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
+)
+
+func isDuoHost(hostPort string) bool {
+	host, _, err := net.SplitHostPort(hostPort)
+	if err != nil {
+		host = hostPort
+	}
+	return duoHost.MatchString(host)
+}
+
+// setHost takes what people paste: a scheme and trailing slashes go.
+func setHost(o *options, v string, _ time.Time) error {
+	const want = "give the API hostname alone, such as api-XXXXXXXX.duosecurity.com"
+	if scheme, rest, ok := strings.Cut(v, "://"); ok {
+		if !strings.EqualFold(scheme, "https") {
+			return fmt.Errorf("%s is not spoken, only https; %s", scheme, want)
+		}
+		v = rest
+	}
+	v = strings.TrimRight(v, "/")
+	host := v
+	if h, port, err := net.SplitHostPort(v); err == nil {
+		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+			return fmt.Errorf("the port %q is not a number from 1 to 65535", port)
+		}
+		host = h
+	}
+	switch {
+	case net.ParseIP(host) == nil && !hostname.MatchString(host):
+		return fmt.Errorf("this is not a host name; %s", want)
+	case duoDomain.MatchString(host) && !duoHost.MatchString(host):
+		return fmt.Errorf("this is not an API host of Duo's; %s (the Admin Panel shows it with the keys)", want)
+	}
+	o.credentials.Host = strings.ToLower(v)
+	return nil
+}
+
+// keyShape refuses what cannot be a key: pasted blanks and quotes.
+func keyShape(v string) error {
+	if strings.ContainsFunc(v, func(r rune) bool { return r <= ' ' || r > '~' || r == '"' || r == '\'' || r == ':' }) {
+		return errors.New("a key consists of letters and digits; paste it without blanks and quotes")
+	}
+	return nil
+}
+
+// setSecretFile reads the secret at once, so that a later change of the file
+// needs a restart, as a change of the configuration does.
+func setSecretFile(o *options, v string, _ time.Time) error {
+	f, err := os.Open(v)
+	if err != nil {
+		return fmt.Errorf("cannot be read: %w", err)
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, 4<<10))
+	if err != nil {
+		return fmt.Errorf("cannot be read: %w", err)
+	}
+	secret := strings.TrimSpace(string(b))
+	if secret == "" {
+		return errors.New("the file is empty; it must hold the secret key alone")
+	}
+	o.credentials.SecretKey, o.secretKeyFile = duo.NewSecret(secret), v
+	return keyShape(secret)
+}
+
+func setLogs(o *options, v string, _ time.Time) error {
+	var problems []error
+	for name := range strings.SplitSeq(v, ",") {
+		if name = strings.TrimSpace(name); name == "" {
+			continue
+		}
+		found := []duo.Log{}
+		if strings.EqualFold(name, "all") {
+			found = duo.Logs()
+		} else if l, err := duo.LookupLog(name); err != nil {
+			problems = append(problems, err)
+		} else {
+			found = append(found, l)
+		}
+		for _, l := range found {
+			if !slices.ContainsFunc(o.logs, func(k duo.Log) bool { return k.Name == l.Name }) {
+				o.logs = append(o.logs, l)
+			}
+		}
+	}
+	if len(o.logs) == 0 && len(problems) == 0 {
+		return errors.New("no log is named")
+	}
+	return errors.Join(problems...)
+}
+
+func setSince(o *options, v string, now time.Time) error {
+	const max = 180 * 24 * time.Hour
+	t, err := parseSince(v, now)
+	switch {
+	case err != nil:
+		return err
+	case t.After(now):
+		return errors.New("this is in the future")
+	case now.Sub(t) > max:
+		return errors.New("Duo keeps its logs for 180 days; give at most 180d")
+	}
+	o.since, o.sinceText = t, v
+	return nil
+}
+
+func parseSince(v string, now time.Time) (time.Time, error) {
+	if strings.EqualFold(v, "now") {
+		return now, nil
+	}
+	for _, layout := range []string{time.RFC3339, time.DateOnly} {
+		if t, err := time.Parse(layout, v); err == nil {
+			return t, nil
+		}
+	}
+	d, err := parseDuration(v)
+	if err != nil {
+		return time.Time{}, errors.New("give a duration (90m, 30d), a date (2006-01-02), an RFC 3339 time, or now")
+	}
+	return now.Add(-d), nil
+}
+
+func setProxy(o *options, v string, _ time.Time) error {
+	u, err := url.Parse(v)
+	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+		// The cause is left out: it repeats the value, which may hold a password.
+		return errors.New("give it as http://host:port")
+	}
+	o.transport.Proxy = u
+	return nil
+}
+
+// durationOption is a row whose value is a duration within bounds.
+func durationOption(name, def string, min, max time.Duration, help string, field func(*options) *time.Duration) option {
+	return option{name: name, def: def, help: help, set: func(o *options, v string, _ time.Time) error {
+		d, err := parseDuration(v)
+		if err != nil {
+			return fmt.Errorf("give a number with its unit, such as %s", def)
+		}
+		if d < min || d > max {
+			return fmt.Errorf("give a duration from %s to %s", shortDuration(min), shortDuration(max))
+		}
+		*field(o) = d
+		return nil
+	}}
+}
+
+// parseDuration reads Go's durations, and days.
+func parseDuration(v string) (time.Duration, error) {
+	if days, ok := strings.CutSuffix(v, "d"); ok {
+		n, err := strconv.ParseFloat(days, 64)
+		if err != nil || n < 0 || n > 1e5 {
+			return 0, errors.New("not a number of days")
+		}
+		return time.Duration(n * 24 * float64(time.Hour)), nil
+	}
+	d, err := time.ParseDuration(v)
+	if err == nil && d < 0 {
+		return 0, errors.New("negative")
+	}
+	return d, err
+}
+
+// shortDuration writes 24h0m0s as 24h.
+func shortDuration(d time.Duration) string {
+	s := d.String()
+	if strings.HasSuffix(s, "m0s") {
+		s = strings.TrimSuffix(s, "0s")
+	}
+	if strings.HasSuffix(s, "h0m") {
+		s = strings.TrimSuffix(s, "0m")
+	}
+	return s
+}
+
+// parseSize reads bytes with Fluent Bit's units K, M and G, here powers of
+// 1024.
+func parseSize(v string, min, max int) (int, error) {
+	digits := strings.TrimRight(strings.ToUpper(v), "B")
+	unit := 1
+	for suffix, factor := range map[string]int{"K": 1 << 10, "M": 1 << 20, "G": 1 << 30} {
+		if d, ok := strings.CutSuffix(digits, suffix); ok {
+			digits, unit = d, factor
+		}
+	}
+	n, err := strconv.Atoi(strings.TrimSpace(digits))
+	if err != nil || n < 0 || n > max {
+		return 0, fmt.Errorf("give a number of bytes such as 512K or 2M, from %s to %s", sizeText(min), sizeText(max))
+	}
+	if n *= unit; n < min || n > max {
+		return 0, fmt.Errorf("give a size from %s to %s", sizeText(min), sizeText(max))
+	}
+	return n, nil
+}
+
+func sizeText(n int) string {
+	if n >= 1<<20 {
+		return fmt.Sprintf("%dM", n>>20)
+	}
+	return fmt.Sprintf("%dK", n>>10)
+}
