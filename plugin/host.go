@@ -189,8 +189,8 @@ func (h *host) flush(p printer, l *lines) {
 
 // split takes joined errors apart, so that each gets a line of its own.
 func split(err error) []error {
-	var joined interface{ Unwrap() []error }
-	if !errors.As(err, &joined) {
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
 		return []error{err}
 	}
 	var out []error

@@ -317,7 +317,6 @@ func setSecretFile(o *options, v string, _ time.Time) error {
 }
 
 func setLogs(o *options, v string, _ time.Time) error {
-	var problems []error
 	for name := range strings.SplitSeq(v, ",") {
 		if name = strings.TrimSpace(name); name == "" {
 			continue
@@ -326,7 +325,7 @@ func setLogs(o *options, v string, _ time.Time) error {
 		if strings.EqualFold(name, "all") {
 			found = duo.Logs()
 		} else if l, err := duo.LookupLog(name); err != nil {
-			problems = append(problems, err)
+			return err
 		} else {
 			found = append(found, l)
 		}
@@ -336,10 +335,10 @@ func setLogs(o *options, v string, _ time.Time) error {
 			}
 		}
 	}
-	if len(o.logs) == 0 && len(problems) == 0 {
+	if len(o.logs) == 0 {
 		return errors.New("no log is named")
 	}
-	return errors.Join(problems...)
+	return nil
 }
 
 func setSince(o *options, v string, now time.Time) error {

@@ -1,0 +1,311 @@
+//go:build cgo
+
+package scenario
+
+import (
+	"context"
+	"encoding/json"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"duo_in/duo/duotest"
+	"duo_in/internal/flbtest"
+)
+
+// The lengths of the long scenarios. The defaults keep `make test` short.
+var (
+	killsFluentBit = flag.Int("kills.fluentbit", 8, "times that fluent-bit is killed at a random instant")
+	killsCHost     = flag.Int("kills.chost", 20, "times that the C host is killed at a random instant")
+	stopsFluentBit = flag.Int("stops.fluentbit", 5, "times that fluent-bit is stopped at a random instant")
+	stopsCHost     = flag.Int("stops.chost", 20, "times that the C host is stopped at a random instant")
+)
+
+// artifacts are what all tests share: built once, removed at the end.
+var artifacts struct {
+	plugin string
+	hosts  map[flbtest.Kind]string
+}
+
+func TestMain(m *testing.M) {
+	flag.Parse()
+	os.Exit(run(m))
+}
+
+func run(m *testing.M) int {
+	dir, err := os.MkdirTemp("", "duo_in-scenario-")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	defer os.RemoveAll(dir)
+	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
+	defer cancel()
+	artifacts.hosts = map[flbtest.Kind]string{}
+	if artifacts.plugin, err = flbtest.BuildPlugin(ctx, dir); err == nil {
+		artifacts.hosts[flbtest.CHost], err = flbtest.BuildCHost(ctx, dir)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	if path, ok := flbtest.FluentBitPath(); ok {
+		artifacts.hosts[flbtest.FluentBit] = path
+	} else {
+		fmt.Fprintln(os.Stderr, "NO FLUENT BIT: no fluent-bit on PATH and FLUENT_BIT is not set, so the scenarios run in the C host only")
+	}
+	return m.Run()
+}
+
+// bed is one scenario's surroundings: a simulated Duo and a folder that
+// outlives the hosts that come and go.
+type bed struct {
+	t      *testing.T
+	kind   flbtest.Kind
+	dir    string
+	server *duotest.Server
+	duo    *duotest.Running
+	ca     string
+	spec   flbtest.Spec
+	hosts  []*flbtest.Process
+}
+
+// inBoth runs a scenario in each host there is.
+func inBoth(t *testing.T, c duotest.Config, f func(*bed)) {
+	for _, kind := range []flbtest.Kind{flbtest.CHost, flbtest.FluentBit} {
+		t.Run(kind.String(), func(t *testing.T) { f(newBed(t, kind, c)) })
+	}
+}
+
+func newBed(t *testing.T, kind flbtest.Kind, c duotest.Config) *bed {
+	if artifacts.hosts[kind] == "" {
+		t.Skipf("NO FLUENT BIT: %s was not run in %v", t.Name(), kind)
+	}
+	b := &bed{t: t, kind: kind, dir: t.TempDir(), server: duotest.New(c)}
+	b.duo = b.server.StartTLS()
+	t.Cleanup(b.duo.Close)
+	var err error
+	if b.ca, err = b.duo.CAFile(b.dir); err != nil {
+		t.Fatal(err)
+	}
+	b.spec = flbtest.Spec{Plugin: artifacts.plugin, Dir: b.dir}
+	t.Cleanup(b.secretIsNowhere)
+	return b
+}
+
+// input is an [INPUT] that reads the simulated Duo; what is given comes on top.
+func (b *bed) input(tag string, options ...flbtest.Option) flbtest.Input {
+	set := map[string]bool{}
+	for _, o := range options {
+		set[o.Key] = true
+	}
+	for _, o := range []flbtest.Option{
+		{Key: "api_host", Value: b.duo.Addr}, {Key: "integration_key", Value: duotest.IntegrationKey},
+		{Key: "secret_key", Value: "${DUO_SECRET_KEY}"}, {Key: "ca_file", Value: b.ca},
+		{Key: "checkpoint_dir", Value: filepath.Join(b.dir, "checkpoints")}, {Key: "poll_interval", Value: "1s"},
+	} {
+		if !set[o.Key] {
+			options = append(options, o)
+		}
+	}
+	return flbtest.Input{Tag: tag, Options: options}
+}
+
+// start starts the host; the test's end ends it if nothing else has.
+func (b *bed) start(inputs ...flbtest.Input) *flbtest.Process {
+	b.t.Helper()
+	spec := b.spec
+	spec.Inputs = inputs
+	spec.Env = append(spec.Env, "DUO_SECRET_KEY="+duotest.SecretKey, "HTTPS_PROXY=", "https_proxy=")
+	p, err := flbtest.Start(b.kind, artifacts.hosts[b.kind], spec)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	b.hosts = append(b.hosts, p)
+	b.t.Cleanup(func() { _ = p.Kill() })
+	return p
+}
+
+// stop ends a host cleanly.
+func (b *bed) stop(p *flbtest.Process) {
+	b.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if _, err := p.Stop(ctx); err != nil {
+		b.t.Fatalf("%v\n%s", err, p.Log())
+	}
+}
+
+// secretIsNowhere greps all that the hosts printed and all that the plugin
+// stored.
+func (b *bed) secretIsNowhere() {
+	for _, p := range b.hosts {
+		if strings.Contains(p.Log(), duotest.SecretKey) {
+			b.t.Error("the secret key is in the log")
+		}
+	}
+	_ = filepath.WalkDir(filepath.Join(b.dir, "checkpoints"), func(path string, d os.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return nil
+		}
+		if data, _ := os.ReadFile(path); strings.Contains(string(data), duotest.SecretKey) || strings.Contains(string(data), duotest.IntegrationKey) {
+			b.t.Errorf("%s holds a key", path)
+		}
+		if info, err := d.Info(); err == nil && info.Mode().Perm() != 0o600 {
+			b.t.Errorf("%s has mode %v", path, info.Mode())
+		}
+		return nil
+	})
+}
+
+// waitFor waits until a condition holds; it fails the test after a limit that
+// only a fault reaches.
+func (b *bed) waitFor(what string, limit time.Duration, cond func() bool) {
+	b.t.Helper()
+	for end := time.Now().Add(limit); !cond(); {
+		if time.Now().After(end) {
+			last := b.hosts[len(b.hosts)-1].Log()
+			b.t.Fatalf("no %s within %v; the host's log:\n%s", what, limit, last[max(0, len(last)-4000):])
+		}
+		pause(50 * time.Millisecond)
+	}
+}
+
+// pause lets real time pass: between two looks at another process, or until a
+// random instant at which it is struck.
+func pause(d time.Duration) { <-time.After(d) }
+
+// delivery is what came out under one tag.
+type delivery struct {
+	b      *bed
+	reader *flbtest.Reader
+	all    []flbtest.Record
+	count  map[string]int // by event_id
+	ids    map[string]int // by Duo's id, whatever the log
+}
+
+func (b *bed) delivery(tag string) *delivery {
+	return &delivery{b: b, reader: flbtest.NewReader(b.kind, b.dir, tag), count: map[string]int{}, ids: map[string]int{}}
+}
+
+// idKeys are where Duo's id is, by eventtype.
+var idKeys = map[string]string{duotest.Authentication: "txid", duotest.Activity: "activity_id", duotest.Telephony: "telephony_id"}
+
+// update reads what is new and returns how many events there are, duplicates
+// not counted.
+func (d *delivery) update() int {
+	d.b.t.Helper()
+	records, err := d.reader.Next()
+	if err != nil {
+		d.b.t.Fatal(err)
+	}
+	for _, r := range records {
+		d.all = append(d.all, r)
+		d.count[r.String("event_id")]++
+		d.ids[r.String(idKeys[r.String("eventtype")])]++
+	}
+	return len(d.count)
+}
+
+// missing returns how many of the logs' events have not arrived.
+func (d *delivery) missing(logs ...string) (n int) {
+	d.update()
+	for _, log := range logs {
+		for _, id := range d.b.server.IDs(log) {
+			if d.ids[id] == 0 {
+				n++
+			}
+		}
+	}
+	return n
+}
+
+// twice returns how many records arrived beyond the first of their event_id.
+func (d *delivery) twice() (n int) {
+	for _, c := range d.count {
+		n += c - 1
+	}
+	return n
+}
+
+// awaitAll waits until nothing of the logs is missing.
+func (d *delivery) awaitAll(limit time.Duration, logs ...string) {
+	d.b.t.Helper()
+	missing := 0
+	defer func() {
+		if missing > 0 {
+			d.b.t.Errorf("%d events are missing", missing)
+		}
+	}()
+	d.b.waitFor("end of the missing events", limit, func() bool { missing = d.missing(logs...); return missing == 0 })
+}
+
+// load files live events in all three logs until it is stopped.
+type load struct {
+	stop  chan struct{}
+	done  sync.WaitGroup
+	filed int
+}
+
+// startLoad files one event per log and gap.
+func (b *bed) startLoad(gap time.Duration, seed uint64) *load {
+	l := &load{stop: make(chan struct{})}
+	l.done.Go(func() {
+		var gens []*duotest.Generator
+		for i, log := range duotest.Logs() {
+			gens = append(gens, duotest.NewGenerator(log, seed+uint64(i), duotest.Options{}))
+		}
+		tick := time.NewTicker(gap)
+		defer tick.Stop()
+		for {
+			select {
+			case <-l.stop:
+				return
+			case <-tick.C:
+				for i, log := range duotest.Logs() {
+					b.server.Add(log, gens[i].At(time.Now()))
+				}
+				l.filed++
+			}
+		}
+	})
+	return l
+}
+
+func (l *load) end() int {
+	close(l.stop)
+	l.done.Wait()
+	return l.filed
+}
+
+// backlog files n records per log between 24 hours and 3 minutes ago, and
+// returns them by id.
+func (b *bed) backlog(n int, logs ...string) map[string]json.RawMessage {
+	now := time.Now()
+	source := map[string]json.RawMessage{}
+	for i, log := range logs {
+		records := duotest.NewRecords(log, uint64(i+1), now.Add(-24*time.Hour), now.Add(-3*time.Minute), n)
+		b.server.Add(log, records...)
+		for _, raw := range records {
+			var fields map[string]any
+			if err := json.Unmarshal(raw, &fields); err != nil {
+				b.t.Fatal(err)
+			}
+			source[fields[idKeys[log]].(string)] = raw
+		}
+	}
+	return source
+}
+
+// seed is printed so that a failure can be looked into.
+func newRand(t *testing.T) *rand.Rand {
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	return rand.New(rand.NewPCG(seed, 0))
+}
