@@ -78,7 +78,7 @@ func parseSim(args []string, stdout io.Writer) (simOptions, error) {
 	f.DurationVar(&o.delay, "delay", 2*time.Minute, "`age` from which events are shown; 0 for at once")
 	f.DurationVar(&o.latency, "latency", 0, "`time` to wait before each answer")
 	f.IntVar(&o.budget, "budget", 0, "`calls` allowed per log and minute, beyond which the answer is 429; 0 for any number")
-	f.Float64Var(&o.quirks, "quirks", 0.05, "`share` of records in odd forms that real accounts have shown, from 0 to 1")
+	f.Float64Var(&o.quirks, "quirks", 0, "`share` of records in odd forms that real accounts have shown, from 0 to 1")
 	f.Uint64Var(&o.seed, "seed", 0, "`number` from which all records are made; 0 takes one from the clock")
 	f.DurationVar(&o.limit, "for", 0, "`time` after which the server ends; 0 for never")
 	f.BoolVar(&o.verbose, "v", false, "print a line for each call")
