@@ -139,9 +139,14 @@ func (w *world) empty() {
 func (w *world) pause(in *instance)  { w.ring.paused = true; in.Pause(time.Now()) }
 func (w *world) resume(in *instance) { w.ring.paused = false; in.Resume(time.Now()) }
 
-// kill ends an instance as kill -9 ends its process: nothing is saved any more
-// and the ring is gone.
-func (w *world) kill(in *instance) {
+// kill ends an instance as kill -9 ends its process, some time after a callback:
+// nothing is saved any more and the ring is gone.
+func (w *world) kill(in *instance, after time.Duration) {
+	w.collect(in)
+	time.Sleep(after)
+	if after >= 250*time.Millisecond {
+		w.empty()
+	}
 	in.lines.close()
 	in.cancel()
 	in.pollers.Wait()
@@ -263,7 +268,7 @@ func TestKillsAtRandomInstants(t *testing.T) {
 				for range 40 {
 					in := w.start()
 					w.run(in, time.Duration(rnd.Int64N(int64(8*time.Second))), func(int) { time.Sleep(time.Duration(rnd.Int64N(int64(20 * time.Millisecond)))) })
-					w.kill(in)
+					w.kill(in, time.Duration(rnd.Int64N(int64(500*time.Millisecond))))
 					kills++
 				}
 				stop()
@@ -302,7 +307,7 @@ func TestCleanStopsLoseAndRepeatNothing(t *testing.T) {
 func TestStopWhileBuffersAreFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, duotest.Config{})
-		w.set["batch_size"] = "64K"
+		w.set["page_size"], w.set["batch_size"] = "50", "64K"
 		now := time.Now()
 		w.server.Add("activity", duotest.NewRecords("activity", 1, now.Add(-20*time.Hour), now.Add(-time.Hour), 2000)...)
 		for range 10 {

@@ -290,7 +290,7 @@ func (o simOptions) greeting(a access) string {
 	fmt.Fprintf(&b, "Each of %s has %d records of the last %v", strings.Join(o.logs, ", "), o.backlog, o.span)
 	fmt.Fprintf(&b, " and gets %g more a second, shown after %v.\n\n", o.rate, o.delay)
 	settings := [][2]string{
-		{"name", "duo_in"},
+		{"name", "duo"},
 		{"tag", "duo"},
 		{"api_host", a.host},
 		{"integration_key", duotest.IntegrationKey},
