@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -77,6 +78,8 @@ func (b *binder) RoundTrip(req *http.Request) (*http.Response, error) {
 	// The library appends its own version, which Duo has refused before. The
 	// header is not part of the signature.
 	req.Header.Set("User-Agent", b.userAgent)
+	// The library signs a blank as %20 but sends it as +.
+	req.URL.RawQuery = strings.ReplaceAll(req.URL.RawQuery, "+", "%20")
 	resp, err := b.base.RoundTrip(req)
 	if err != nil {
 		return nil, err

@@ -30,9 +30,13 @@ type caller struct {
 // about instances that run: a hot reload stops the old ones and starts new ones
 // in the same library.
 type host struct {
-	mu       sync.Mutex
-	pid      int // of FLBPluginRegister
-	inits    int
+	// starting is held by one Init at a time, which may wait for a lock of
+	// another process; the calls of running instances never wait for it.
+	starting sync.Mutex
+	inits    int // instances started
+
+	mu       sync.Mutex // guards what follows
+	pid      int        // of FLBPluginRegister
 	byHandle map[handle]*running
 	byThread map[thread]*running
 }
@@ -59,8 +63,8 @@ func (h *host) Register(pid int) {
 // Init starts an instance. A failed one leaves nothing behind, since the host
 // calls no Exit for it. Log lines come out before Init returns.
 func (h *host) Init(c caller) bool {
-	h.mu.Lock()
-	defer h.mu.Unlock()
+	h.starting.Lock()
+	defer h.starting.Unlock()
 	l := newLines(fmt.Sprintf("duo.%d", h.inits), c.level)
 	err := h.start(c, l)
 	if err != nil {
@@ -91,15 +95,19 @@ func (h *host) start(c caller, l *lines) error {
 	}
 	h.inits++
 	r := &running{instance: in, handle: c.handle, thread: c.thread, print: c.print}
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	h.byHandle[c.handle], h.byThread[c.thread] = r, r
 	return nil
 }
 
 // admit refuses hosts and modes in which promises could not be kept.
 func (h *host) admit(c caller) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
 	switch {
 	case h.pid != c.pid:
-		return errors.New("Fluent Bit runs as a daemon, in which Go plugins cannot run: take daemon (-d) out, and let a service manager put it into the background")
+		return errors.New("daemon mode: Go plugins cannot run in a Fluent Bit that puts itself into the background; take daemon (-d) out and let a service manager do it")
 	case c.handle == nil && len(h.byHandle) > 0:
 		return errors.New("this Fluent Bit is older than 4.1 and can have one duo input only: put the logs into one [INPUT], or use a newer Fluent Bit")
 	case h.byThread[c.thread] != nil:

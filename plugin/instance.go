@@ -377,6 +377,7 @@ func (in *instance) Stop(now time.Time) {
 	if !within(pollersStop, in.pollers.Wait) {
 		in.log.Warn("a poller has not stopped in time; its page is read again at the next start")
 	}
+	(&http.Client{Transport: in.transport}).CloseIdleConnections()
 	if !within(saverStop, func() { in.saver.Wait(); in.commit(now) }) {
 		in.log.Warn("the checkpoints could not be saved in time; what came since the last save is delivered again at the next start")
 	}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/url"
 	"os"
@@ -194,10 +195,13 @@ func quoteValue(row option, value string) string {
 	case "secret_key":
 		return duo.Secret{}.String()
 	case "proxy":
-		if u, err := url.Parse(value); err == nil && u.Host != "" {
-			return strconv.Quote(u.Redacted())
+		if !safeProxy.MatchString(value) {
+			return duo.Secret{}.String()
 		}
-		return duo.Secret{}.String()
+	case "secret_key_file":
+		if secretShape.MatchString(value) {
+			return duo.Secret{}.String()
+		}
 	}
 	return strconv.Quote(value)
 }
@@ -242,15 +246,20 @@ func (o *options) warn(get getter) {
 			add("secret_key_file %s can be read by others (mode %04o); make it 0600", f, info.Mode().Perm())
 		}
 	}
-	for typo, meant := range likelyTypos(get) {
-		add("%s is not an option of duo_in and has no effect; did you mean %s?", typo, meant)
+	typos := likelyTypos(get)
+	for _, typo := range slices.Sorted(maps.Keys(typos)) {
+		add("%s is not an option of duo_in and has no effect; did you mean %s?", typo, typos[typo])
 	}
 }
 
 var (
 	duoHost   = regexp.MustCompile(`(?i)^api-[0-9a-z]+\.(duosecurity|duofederal)\.com$`)
 	duoDomain = regexp.MustCompile(`(?i)\.(duosecurity|duofederal)\.com$`)
-	hostname  = regexp.MustCompile(`(?i)^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
+	// safeProxy is a proxy's address that has no place for a password.
+	safeProxy = regexp.MustCompile(`^([a-z0-9]+://)?[A-Za-z0-9.-]+(:[0-9]+)?/?$`)
+	// secretShape is that of a secret key, as no path is likely to be.
+	secretShape = regexp.MustCompile(`^[0-9A-Za-z]{40}$`)
+	hostname    = regexp.MustCompile(`(?i)^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
 )
 
 func isDuoHost(hostPort string) bool {
@@ -273,13 +282,14 @@ func setHost(o *options, v string, _ time.Time) error {
 	v = strings.TrimRight(v, "/")
 	host := v
 	if h, port, err := net.SplitHostPort(v); err == nil {
-		if n, err := strconv.Atoi(port); err != nil || n < 1 || n > 65535 {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n < 1 {
 			return fmt.Errorf("the port %q is not a number from 1 to 65535", port)
 		}
 		host = h
 	}
 	switch {
-	case net.ParseIP(host) == nil && !hostname.MatchString(host):
+	case net.ParseIP(host) == nil && !hostname.MatchString(host), strings.Contains(host, ":") && host == v:
+		// An address of version 6 has brackets and a port, or its end would be taken for one.
 		return fmt.Errorf("this is not a host name; %s", want)
 	case duoDomain.MatchString(host) && !duoHost.MatchString(host):
 		return fmt.Errorf("this is not an API host of Duo's; %s (the Admin Panel shows it with the keys)", want)
@@ -300,6 +310,9 @@ func keyShape(v string) error {
 // needs a restart, as a change of the configuration does.
 func setSecretFile(o *options, v string, _ time.Time) error {
 	f, err := os.Open(v)
+	if err != nil && secretShape.MatchString(v) {
+		return errors.New("this looks like the secret key itself; give it as secret_key, or the path of a file that holds it")
+	}
 	if err != nil {
 		return fmt.Errorf("cannot be read: %w", err)
 	}
@@ -350,7 +363,7 @@ func setSince(o *options, v string, now time.Time) error {
 	case t.After(now):
 		return errors.New("this is in the future")
 	case now.Sub(t) > max:
-		return errors.New("Duo keeps its logs for 180 days; give at most 180d")
+		return errors.New("further back than the 180 days that Duo keeps; give at most 180d")
 	}
 	o.since, o.sinceText = t, v
 	return nil
@@ -374,7 +387,7 @@ func parseSince(v string, now time.Time) (time.Time, error) {
 
 func setProxy(o *options, v string, _ time.Time) error {
 	u, err := url.Parse(v)
-	if err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https") {
+	if err != nil || u.Hostname() == "" || (u.Scheme != "http" && u.Scheme != "https") || strings.Trim(u.Path, "/")+u.RawQuery+u.Fragment != "" {
 		// The cause is left out: it repeats the value, which may hold a password.
 		return errors.New("give it as http://host:port")
 	}
@@ -401,7 +414,7 @@ func durationOption(name, def string, min, max time.Duration, help string, field
 func parseDuration(v string) (time.Duration, error) {
 	if days, ok := strings.CutSuffix(v, "d"); ok {
 		n, err := strconv.ParseFloat(days, 64)
-		if err != nil || n < 0 || n > 1e5 {
+		if err != nil || !(n >= 0 && n <= 1e5) { // NaN is neither
 			return 0, errors.New("not a number of days")
 		}
 		return time.Duration(n * 24 * float64(time.Hour)), nil
@@ -428,11 +441,12 @@ func shortDuration(d time.Duration) string {
 // parseSize reads bytes with Fluent Bit's units K, M and G, here powers of
 // 1024.
 func parseSize(v string, min, max int) (int, error) {
-	digits := strings.TrimRight(strings.ToUpper(v), "B")
+	digits := strings.TrimSuffix(strings.ToUpper(v), "B")
 	unit := 1
-	for suffix, factor := range map[string]int{"K": 1 << 10, "M": 1 << 20, "G": 1 << 30} {
+	for i, suffix := range []string{"K", "M", "G"} {
 		if d, ok := strings.CutSuffix(digits, suffix); ok {
-			digits, unit = d, factor
+			digits, unit = d, 1<<(10*(i+1))
+			break
 		}
 	}
 	n, err := strconv.Atoi(strings.TrimSpace(digits))

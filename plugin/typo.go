@@ -1,21 +1,22 @@
 package main
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // likelyTypos looks for settings that were probably meant to be options: Fluent
 // Bit passes unknown keys without a word and offers no list of them, but each
 // can be asked for. So every name at one slip's distance from an option is.
 func likelyTypos(get getter) map[string]string {
-	known := map[string]bool{}
+	var known []string
 	for _, row := range optionTable {
-		for _, n := range append([]string{row.name}, row.aliases...) {
-			known[n] = true
-		}
+		known = append(append(known, row.name), row.aliases...)
 	}
 	found := map[string]string{}
-	for name := range known {
+	for _, name := range known {
 		for _, slip := range slips(name) {
-			if !known[slip] && get(slip) != "" {
+			if found[slip] == "" && !slices.Contains(known, slip) && get(slip) != "" {
 				found[slip] = name
 			}
 		}
@@ -36,6 +37,5 @@ func slips(name string) []string {
 			out = append(out, name[:i-1]+name[i:i+1]+name[i-1:i]+name[i+1:])
 		}
 	}
-	// Some slips give the name itself, or a key that Fluent Bit takes.
 	return out
 }

@@ -24,6 +24,7 @@ var (
 	killsFluentBit = flag.Int("kills.fluentbit", 8, "times that fluent-bit is killed at a random instant")
 	killsCHost     = flag.Int("kills.chost", 20, "times that the C host is killed at a random instant")
 	stopsFluentBit = flag.Int("stops.fluentbit", 5, "times that fluent-bit is stopped at a random instant")
+	patient        = flag.Bool("patient", false, "also run what takes real minutes: the recovery from errors that are retried every 5")
 	stopsCHost     = flag.Int("stops.chost", 20, "times that the C host is stopped at a random instant")
 )
 

@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -298,6 +299,66 @@ func TestOperatorErrors(t *testing.T) {
 		}
 	})
 }
+
+// When the operator has mended it, it goes on without a restart: in virtual
+// time this is tested in package duo, here in minutes.
+func TestOperatorErrorsEnd(t *testing.T) {
+	if !*patient {
+		t.Skip("takes 6 minutes; run with -patient -parallel 6 -timeout 20m")
+	}
+	for _, tc := range []struct {
+		name        string
+		break_, end func(*bed, *clock)
+		line        string
+	}{
+		{
+			name:   "wrong secret",
+			break_: func(b *bed, _ *clock) { b.server.SetKeys(duotest.IntegrationKey, "another") },
+			end:    func(b *bed, _ *clock) { b.server.SetKeys(duotest.IntegrationKey, duotest.SecretKey) },
+			line:   "check secret_key",
+		},
+		{
+			name:   "missing permission",
+			break_: func(b *bed, _ *clock) { b.server.SetPermission(duotest.Activity, false) },
+			end:    func(b *bed, _ *clock) { b.server.SetPermission(duotest.Activity, true) },
+			line:   "Grant read log",
+		},
+		{
+			name:   "skewed clock",
+			break_: func(_ *bed, c *clock) { c.off.Store(int64(-time.Hour)) },
+			end:    func(_ *bed, c *clock) { c.off.Store(0) },
+			line:   "ahead of Duo's; set it right, for instance with NTP",
+		},
+	} {
+		for _, kind := range []flbtest.Kind{flbtest.CHost, flbtest.FluentBit} {
+			t.Run(tc.name+"/"+kind.String(), func(t *testing.T) {
+				t.Parallel()
+				c := &clock{}
+				b := newBed(t, kind, duotest.Config{Now: c.now})
+				b.backlog(20, duotest.Activity)
+				tc.break_(b, c)
+				p := b.start(b.input("duo", opt("logs", "activity")))
+				b.waitFor("line", 20*time.Second, func() bool { return strings.Contains(p.Log(), tc.line) })
+				tc.end(b, c)
+				b.delivery("duo").awaitAll(8*time.Minute, duotest.Activity)
+				b.stop(p)
+				if n := strings.Count(p.Log(), tc.line); n != 1 || !strings.Contains(p.Log(), "Duo answers again") {
+					t.Errorf("the line stands %d times; log:\n%s", n, p.Log())
+				}
+				for line := range strings.Lines(p.Log()) {
+					if strings.Contains(line, "activity: ") {
+						t.Log(strings.TrimSpace(line))
+					}
+				}
+			})
+		}
+	}
+}
+
+// clock is a Duo's whose time is off from ours.
+type clock struct{ off atomic.Int64 }
+
+func (c *clock) now() time.Time { return time.Now().Add(time.Duration(c.off.Load())) }
 
 // A host before 4.1 has another layout and one input.
 func TestOldHost(t *testing.T) {
