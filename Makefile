@@ -1,0 +1,55 @@
+# CI runs the same targets: see .ci/run.
+
+# The version control state is not stamped into what is built, so that a
+# checkout that belongs to another user, or is none, builds the same.
+export GOFLAGS := $(strip $(shell go env GOFLAGS) -buildvcs=false)
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2 # 2026.2.2
+FUZZTIME    := 10s
+BENCH       := .
+
+.PHONY: help build demo test lint pure race fuzz bench update docker clean
+.DEFAULT_GOAL := help
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## Build the plugin, build/duo_in.so
+	go build -buildmode=c-shared -trimpath -ldflags "-s -w" -o build/duo_in.so ./plugin
+
+demo: build ## Watch the plugin work, without a Duo account: about 20 seconds, and nothing is left behind
+	go build -o build/ ./cmd/duoctl ./internal/demo
+	@build/demo
+
+test: lint pure race ## All that must pass: lint, pure and race
+	@echo "Real Fluent Bit: $$(command -v "$${FLUENT_BIT:-fluent-bit}" || \
+		echo '*** NOT FOUND: the scenarios ran in the C host only. Put fluent-bit on PATH or its path into $$FLUENT_BIT. ***')"
+
+lint: ## gofmt, go vet with and without cgo, staticcheck
+	@unformatted=$$(gofmt -l $$(go list -f '{{.Dir}}' ./...)); test -z "$$unformatted" || { echo "run gofmt -w on: $$unformatted"; exit 1; }
+	go vet ./...
+	CGO_ENABLED=0 go vet ./...
+	go run $(STATICCHECK) ./...
+
+pure: ## All tests that need no cgo
+	CGO_ENABLED=0 go test -timeout 20m ./...
+
+race: ## All tests under the race detector, with the scenarios in the C host and in Fluent Bit
+	go test -race -timeout 20m ./...
+
+fuzz: ## Fuzz each fuzz test for FUZZTIME, 10s unless set
+	@list=$$(go test -list '^Fuzz' ./...) && \
+	echo "$$list" | awk '/^Fuzz/ {name[n++] = $$1} /^ok/ {while (n) print $$2, name[--n]}' | while read -r package name; do \
+		echo "$$package $$name"; go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) "$$package" || exit 1; done
+
+bench: ## Run the benchmarks, or those that match BENCH
+	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
+
+update: ## Rewrite what is made from the code: golden files, the README's option table
+	go test ./plugin ./plugin/record -update
+
+docker: ## Build the image duo_in: Fluent Bit with the plugin; DOCKERFLAGS are passed on
+	docker build $(DOCKERFLAGS) -t duo_in .
+
+clean: ## Remove what was built
+	rm -rf build sim

@@ -1,0 +1,7 @@
+// Package docs holds tests that keep the documents at the module's root true:
+// the README and the example configuration.
+//
+// They promise that what those say about options, logs, dependencies, targets
+// and a record's event_id is so, and that Fluent Bit starts with the example. The
+// README's option table itself is made, and tested, by the plugin.
+package docs

@@ -1,0 +1,121 @@
+//go:build cgo
+
+package docs
+
+import (
+	"bytes"
+	"context"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"duo_in/duo/duotest"
+	"duo_in/internal/flbtest"
+)
+
+// TestExampleRuns runs the example in Fluent Bit, since only a start tells
+// whether the plugin and the outputs accept it: as it is, where it must
+// deliver, and with all choices taken, where it must try the proxy.
+func TestExampleRuns(t *testing.T) {
+	fluentBit, ok := flbtest.FluentBitPath()
+	if !ok {
+		t.Skip("SKIPPED, the example is NOT tested in real Fluent Bit: put fluent-bit on PATH or its path into $FLUENT_BIT")
+	}
+	plugin, err := flbtest.BuildPlugin(t.Context(), t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := duotest.New(duotest.Config{})
+	now := time.Now()
+	server.Add("activity", duotest.NewGenerator("activity", 1, duotest.Options{}).Spread(now.Add(-time.Hour), now.Add(-time.Minute*3), 3)...)
+	duo, err := server.Listen("127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer duo.Close()
+
+	tests := []struct {
+		name, config, secretKey string
+		want                    string
+	}{
+		{"as it is", read(t, example), duotest.SecretKey, `"eventtype":"activity"`},
+		{"with all choices", everything(t), "", "cannot be reached: proxyconnect"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			dir := t.TempDir()
+			write := func(name string, content []byte) string {
+				path := filepath.Join(dir, name)
+				if err := os.WriteFile(path, content, 0o600); err != nil {
+					t.Fatal(err)
+				}
+				return path
+			}
+			ca := write("ca.pem", duo.CAPEM)
+			config := write("fluent-bit.conf", []byte(strings.NewReplacer(
+				"/var/lib/duo_in", filepath.Join(dir, "state"),
+				"/var/log", dir,
+				"/run/secrets/duo_secret_key", write("secret", []byte(duotest.SecretKey)),
+				"/etc/ssl/certs/proxy-ca.pem", ca,
+				"proxy.example.com:3128", "127.0.0.1:1",
+			).Replace(tt.config)))
+			args := []string{"-e", plugin, "-c", config}
+			if out, err := exec.Command(fluentBit, append(args, "--dry-run")...).CombinedOutput(); err != nil {
+				t.Fatalf("--dry-run: %v\n%s", err, out)
+			}
+			out := runUntil(t, tt.want, exec.Command(fluentBit, args...),
+				"DUO_API_HOST="+duo.Addr, "DUO_INTEGRATION_KEY="+duotest.IntegrationKey, "DUO_SECRET_KEY="+tt.secretKey, "SSL_CERT_FILE="+ca)
+			for _, bad := range []string{"[error]", "unknown configuration property", "is not an option"} {
+				if strings.Contains(out, bad) {
+					t.Errorf("the log has %q:\n%s", bad, out)
+				}
+			}
+		})
+	}
+}
+
+// watched keeps what a process writes, and tells when a text is in it.
+type watched struct {
+	want  string
+	found context.CancelFunc
+
+	mu  sync.Mutex
+	buf bytes.Buffer
+}
+
+func (w *watched) Write(b []byte) (int, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.buf.Write(b)
+	if strings.Contains(w.buf.String(), w.want) {
+		w.found()
+	}
+	return len(b), nil
+}
+
+// runUntil starts Fluent Bit, stops it cleanly once it has written what is
+// wanted, and returns all that it wrote.
+func runUntil(t *testing.T, want string, cmd *exec.Cmd, env ...string) string {
+	t.Helper()
+	found, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	w := &watched{want: want, found: cancel}
+	cmd.Env = append(os.Environ(), env...)
+	cmd.Stdout, cmd.Stderr = w, w
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	stopped := context.AfterFunc(found, func() { _ = cmd.Process.Signal(syscall.SIGTERM) })
+	defer stopped()
+	err := cmd.Wait()
+	out := w.buf.String()
+	if err != nil || !strings.Contains(out, want) {
+		t.Fatalf("%v; wanted %q in\n%s", err, want, out)
+	}
+	return out
+}
