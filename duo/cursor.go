@@ -5,11 +5,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"net/url"
 	"slices"
 	"strconv"
-	"strings"
 	"time"
 )
 
@@ -19,8 +17,11 @@ const (
 	retention = 180*24*time.Hour - 10*time.Minute
 	// minWindow keeps the bounds of a window apart: Duo refuses equal ones.
 	minWindow = 5 * time.Second
-	// verifyEvery is how often the end of an idle log is looked at again where
-	// Duo gives no total.
+	// farAhead is how far a cursor may be ahead of the clock before that is
+	// looked into.
+	farAhead = 10 * time.Minute
+	// verifyEvery is how often, in place of a usual call, an idle log is asked
+	// for what comes behind its last page.
 	verifyEvery = time.Hour
 	// maxSeen bounds what is remembered of the overlap, per stream.
 	maxSeen = 20000
@@ -76,18 +77,22 @@ type Cursor struct {
 	From    Millis `json:"from"`        // lower bound of this window, inclusive
 	Until   Millis `json:"until"`       // upper bound, inclusive; none: no window is open
 	Next    string `json:"next_offset"` // where within the window; empty: at its first page
-	Last    Millis `json:"last"`        // time of the last record of the page before
-	Newest  Millis `json:"newest"`      // newest time received in this window
+	Last    Millis `json:"last"`        // where the page before ended
+	Newest  Millis `json:"newest"`      // the furthest such place in this window
 	Checked Millis `json:"checked"`     // up to here windows have been read to their end
-	// Verified is the newest record that an empty page was seen to follow, in
-	// the window that ended at VerifiedAt, so that an idle log is not asked twice.
+	// Verified is the place that an empty page was seen to follow, in the window
+	// that ended at VerifiedAt, and Tail the next_offset that leads there: so an
+	// idle log is not asked twice.
 	Verified   Millis `json:"verified"`
 	VerifiedAt Millis `json:"verified_at"`
+	Tail       string `json:"tail,omitempty"`
+	Read       int    `json:"read,omitempty"`     // records on this window's pages so far
 	PageLen    int    `json:"page_len,omitempty"` // records on the page before
+	Short      bool   `json:"short,omitempty"`    // it was a short one, and is followed up all the same
 	PageCap    int    `json:"page_cap,omitempty"` // a Duo that sends shorter pages than asked: so short
 	Reopened   Millis `json:"reopened"`           // where a refused next_offset last had the window opened again
-	// Equal counts the records without an id at Last, by content: the n-th
-	// equal one is an event of its own.
+	// Equal counts the records without an id of the page before, by content: the
+	// n-th equal one is an event of its own, also behind a page border.
 	Equal map[string]int `json:"equal,omitempty"`
 	// Seen is what has been received since SeenSince and may come again.
 	// A window never begins before SeenSince.
@@ -95,7 +100,8 @@ type Cursor struct {
 	Seen      []Seen `json:"seen"`
 }
 
-// Seen is a record that was received: its time and the hash of its content.
+// Seen is a record that was received: its place in the log, which is its time
+// unless that is out of order, and the hash of its content.
 type Seen struct {
 	At   Millis
 	Hash uint64
@@ -163,10 +169,18 @@ func (c Cursor) Open(now time.Time, w Window) (open Cursor, wait time.Duration, 
 	if c.Until == 0 {
 		until := ToMillis(now.Add(-w.Delay))
 		from := max(c.From, oldest)
-		if wait := from.Time().Add(minWindow).Sub(until.Time()); wait > 0 {
+		wait := from.Time().Add(minWindow).Sub(until.Time())
+		if wait > farAhead {
+			// Either clock may be the wrong one: a call tells, and its Date which.
+			until, wait = from+Millis(minWindow.Milliseconds()), 0
+		}
+		if wait > 0 {
 			return c, wait, 0
 		}
 		c.Until = until
+		if c.Tail != "" && until-c.VerifiedAt >= Millis(verifyEvery.Milliseconds()) {
+			c.Next, c.Last, c.Newest = c.Tail, c.Verified, c.Verified
+		}
 	}
 	if c.Checked < oldest && max(c.Last, c.From) < oldest {
 		missed = oldest
@@ -194,34 +208,32 @@ func (c Cursor) Params(now time.Time, pageSize int) url.Values {
 // records that were not received before. The error is [ErrPaging] for a page
 // that leads nowhere; then the cursor stays. now serves records without a time.
 func (c Cursor) Advance(p Page, w Window, pageSize int, now time.Time) (Cursor, []Record, error) {
-	if n := len(p.Records); n > 0 && c.Next != "" && p.Next == c.Next {
+	n, end := len(p.Records), p.end(c.Until)
+	if n > 0 && c.Next != "" && p.Next == c.Next {
 		return c, nil, fmt.Errorf("%w: the next_offset %q came again", ErrPaging, p.Next)
 	}
-	if newest := newestOf(p.Records); c.Next != "" && newest != 0 && newest < c.Last {
-		return c, nil, fmt.Errorf("%w: all of the page is before %v, where the page before it ended", ErrPaging, c.Last)
+	if c.Next != "" && end != 0 && end < c.Last {
+		return c, nil, fmt.Errorf("%w: the page ends at %v, before the one before it, at %v", ErrPaging, end, c.Last)
 	}
-	n := len(p.Records)
 	switch {
 	case n == 0 && c.Next != "":
-		c.Verified, c.VerifiedAt = c.Newest, c.Until
-	case c.Next != "" && c.PageLen < c.fullPage(pageSize):
+		c.Verified, c.VerifiedAt, c.Tail = c.Newest, c.Until, c.Next
+		if c.PageLen == c.PageCap {
+			c.PageCap = 0 // what looked like the cap was the end
+		}
+	case n > 0 && c.Short && n == c.PageLen:
 		// A short page was not the last one: this Duo caps its pages.
-		c.PageCap = c.PageLen
+		c.PageCap = n
 	case n > c.PageCap:
 		c.PageCap = 0
 	}
-	c.PageLen = n
-
-	if at := offsetTime(p.Next); newestOf(p.Records) == 0 && n > 0 && at <= c.Until {
-		// Not one time can be read: that of the offset, the page's end, leads on.
-		c.Last, c.Newest = max(c.Last, at), max(c.Newest, at)
-	}
-	fresh := c.take(p.Records, now)
+	fresh := c.take(p.Records, end, now)
+	c.Newest, c.Read = max(c.Newest, end), c.Read+n
 	c.prune(w.Overlap)
 	if c.ends(p, w, pageSize) {
 		c.close(w)
 	} else {
-		c.Next = p.Next
+		c.Next, c.PageLen, c.Short = p.Next, n, n < pageSize
 	}
 	return c, fresh, nil
 }
@@ -233,73 +245,59 @@ func (c Cursor) CaughtUp() bool { return c.Until == 0 }
 // again at the last record's millisecond, and what is known is dropped when it
 // comes again. It answers false where that was tried before.
 func (c Cursor) Reopen() (Cursor, bool) {
-	at := max(c.Last, c.From)
+	at := min(max(c.Last, c.From), c.Until-Millis(minWindow.Milliseconds()))
 	if c.Next == "" || c.Reopened == at {
 		return c, false
 	}
-	c.Reopened, c.Next, c.Equal, c.PageLen = at, "", nil, 0
+	c.Reopened, c.Next, c.Equal, c.Read, c.PageLen, c.Short = at, "", nil, 0, 0, false
 	return c, true
 }
 
 // take notes the page's records in the cursor and returns the fresh ones, with
-// their EventID and Time complete.
-func (c *Cursor) take(records []Record, now time.Time) []Record {
+// their EventID and Time complete. end is where the page ends, none if it does
+// not say.
+func (c *Cursor) take(records []Record, end Millis, now time.Time) []Record {
+	begin := cmp.Or(c.Last, c.From)
+	placed := max(begin, end)
+	known := make(map[uint64]bool, len(c.Seen)+len(records))
+	for _, s := range c.Seen {
+		known[s.Hash] = true
+	}
 	var fresh []Record
 	var added []Seen
-	equal := maps.Clone(c.Equal)
-	inPage := make(map[Seen]bool, len(records))
+	equal := map[string]int{}
 	for _, r := range records {
-		at := cmp.Or(c.Last, c.From)
+		at := placed
 		switch {
 		case r.timed:
-			at = ToMillis(r.Time)
-		case c.Last != 0:
-			r.Time = c.Last.Time()
+			// A time that is out of order must not be forgotten before its place.
+			at = min(max(ToMillis(r.Time), begin), placed)
+		case end != 0:
+			r.Time = end.Time()
 		default:
 			r.Time = now
 		}
-		// A time beyond the window says nothing about where the window is.
-		if r.timed && at <= c.Until {
-			if at > c.Last {
-				c.Last, equal = at, nil
-			}
-			c.Newest = max(c.Newest, at)
-		}
 		nth := 1
-		if r.id == "" && at == c.Last {
-			if equal == nil {
-				equal = map[string]int{}
-			}
+		if r.id == "" {
 			key := strconv.FormatUint(r.content, 16)
-			equal[key]++
-			nth = equal[key]
+			nth = max(equal[key], c.Equal[key]) + 1
+			equal[key] = nth
 		}
-		s := Seen{At: at, Hash: r.content + uint64(nth-1)*0x9e3779b97f4a7c15}
-		if inPage[s] || c.seen(s, r.timed) {
+		hash := r.content + uint64(nth-1)*0x9e3779b97f4a7c15
+		if known[hash] {
 			continue
 		}
-		inPage[s] = true
-		added = append(added, s)
+		known[hash] = true
+		added = append(added, Seen{At: at, Hash: hash})
 		r.EventID = r.eventID(nth)
 		fresh = append(fresh, r)
 	}
-	c.Equal = equal
+	c.Last, c.Equal = placed, equal
 	if len(added) > 0 {
-		seen := slices.Concat(c.Seen, added)
-		slices.SortFunc(seen, Seen.compare)
-		c.Seen = seen
+		c.Seen = slices.Concat(c.Seen, added)
+		slices.SortFunc(c.Seen, Seen.compare)
 	}
 	return fresh
-}
-
-// seen reports whether a record was received before. One without a time of its
-// own may have been noted at another: then its hash alone decides.
-func (c *Cursor) seen(s Seen, timed bool) bool {
-	if !timed {
-		return slices.ContainsFunc(c.Seen, func(k Seen) bool { return k.Hash == s.Hash })
-	}
-	_, known := slices.BinarySearchFunc(c.Seen, s, Seen.compare)
-	return known
 }
 
 // prune forgets what neither this window nor the next one can bring again, and
@@ -320,29 +318,25 @@ func (c *Cursor) prune(overlap time.Duration) {
 // ends it, so that an idle log costs one call. But Duo may cap its pages lower
 // than asked: so a short page is followed up where the total says that there is
 // more, and, since no total is to be relied on, where its newest record is so
-// old that the next windows would not get beyond it.
+// old that the next windows would not get beyond it, once for each such record.
 func (c *Cursor) ends(p Page, w Window, pageSize int) bool {
 	n := len(p.Records)
-	if n == 0 || p.Next == "" || lastOf(p.Records) > c.Until {
+	if n == 0 || p.Next == "" || p.beyond(c.Until) {
 		return true
 	}
-	if n >= c.fullPage(pageSize) {
+	if n >= pageSize || c.Read < p.Total {
 		return false
 	}
-	if c.Next == "" && p.Total > n {
+	if c.PageCap > 0 && n >= c.PageCap {
 		return false
 	}
-	behind := c.Until - Millis((w.Overlap + w.PollInterval).Milliseconds())
-	verified := c.Newest == c.Verified && (p.Total > 0 || c.Until-c.VerifiedAt < Millis(verifyEvery.Milliseconds()))
-	return c.Newest >= behind || verified
-}
-
-// fullPage is how many records a page holds that is not the last one.
-func (c *Cursor) fullPage(pageSize int) int {
-	if c.PageCap > 0 {
-		return min(c.PageCap, pageSize)
+	if c.Newest == c.Verified {
+		return true
 	}
-	return pageSize
+	if c.Short && n < c.PageLen {
+		return true // shorter still: these are the newest
+	}
+	return c.Newest >= c.Until-Millis((w.Overlap+w.PollInterval).Milliseconds())
 }
 
 // close ends the window. The next one begins an overlap before the newest
@@ -351,39 +345,12 @@ func (c *Cursor) fullPage(pageSize int) int {
 func (c *Cursor) close(w Window) {
 	if c.Newest != 0 {
 		from := max(c.Newest-Millis(w.Overlap.Milliseconds()), c.SeenSince)
-		c.From = max(c.From, min(from, c.Newest))
+		c.From = max(c.From, from)
+	}
+	if c.Newest != 0 && c.Newest != c.Verified {
+		c.Tail = "" // there is more behind it by now
 	}
 	c.Checked = max(c.Checked, c.Until)
-	c.Until, c.Next, c.Last, c.Newest, c.Reopened, c.PageLen, c.Equal = 0, "", 0, 0, 0, 0, nil
-}
-
-// offsetTime is the millisecond that a next_offset "ms,id" begins with; none if
-// it looks otherwise.
-func offsetTime(next string) Millis {
-	ms, _, _ := strings.Cut(next, ",")
-	t, ok := parseTime(ms)
-	if !ok || len(ms) < 12 {
-		return 0
-	}
-	return ToMillis(t)
-}
-
-// newestOf is the newest time among the records, lastOf that of the last one;
-// none where no record has a time of its own.
-func newestOf(records []Record) (m Millis) {
-	for _, r := range records {
-		if r.timed {
-			m = max(m, ToMillis(r.Time))
-		}
-	}
-	return m
-}
-
-func lastOf(records []Record) Millis {
-	for _, r := range slices.Backward(records) {
-		if r.timed {
-			return ToMillis(r.Time)
-		}
-	}
-	return 0
+	c.Until, c.Next, c.Last, c.Newest, c.Reopened = 0, "", 0, 0, 0
+	c.Read, c.PageLen, c.Short, c.Equal = 0, 0, false, nil
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"strconv"
+	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -14,6 +15,46 @@ type Page struct {
 	Records []Record
 	Next    string // next_offset as it is sent back; empty at the end
 	Total   int    // records in the whole window, as far as Duo says: a hint; 0 if it does not
+}
+
+// end is the place of the page's last record in Duo's order: the millisecond of
+// next_offset, which is what Duo goes on from; where that has another form, the
+// newest time that a record shows and that is not beyond until. None for a page
+// that shows neither.
+func (p Page) end(until Millis) Millis {
+	if len(p.Records) == 0 {
+		return 0
+	}
+	if at := offsetTime(p.Next); at != 0 && at <= until {
+		return at
+	}
+	var end Millis
+	for _, r := range p.Records {
+		if at := ToMillis(r.Time); r.timed && at <= until {
+			end = max(end, at)
+		}
+	}
+	return end
+}
+
+// beyond reports whether the page ends later than until: the rest does as well.
+func (p Page) beyond(until Millis) bool {
+	if at := offsetTime(p.Next); at != 0 {
+		return at > until
+	}
+	last := p.Records[len(p.Records)-1]
+	return last.timed && ToMillis(last.Time) > until
+}
+
+// offsetTime is the millisecond that a next_offset "ms,id" begins with; none if
+// it looks otherwise.
+func offsetTime(next string) Millis {
+	ms, _, _ := strings.Cut(next, ",")
+	t, ok := parseTime(ms)
+	if !ok || len(ms) < 12 {
+		return 0
+	}
+	return ToMillis(t)
 }
 
 // ParsePage reads the body of an answer: a response that holds the log's list

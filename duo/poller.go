@@ -11,8 +11,12 @@ import (
 	"github.com/cenkalti/backoff/v5"
 )
 
-// minPageSize is where halving the page size for too large answers ends.
-const minPageSize = 1
+const (
+	// minPageSize is where halving the page size for too large answers ends.
+	minPageSize = 1
+	// pageRuns is how many good pages it takes until it is doubled again.
+	pageRuns = 10
+)
 
 // Poller reads one stream for as long as its context lives. Set the fields,
 // then call Run; they belong to Run until it returns.
@@ -31,7 +35,11 @@ type Poller struct {
 	Logger *slog.Logger
 
 	pageSize int           // what is asked for; less than Window.PageSize after too large pages
+	goodRun  int           // good pages since pageSize last changed
 	behind   time.Duration // how far Duo's clock is behind ours
+	anew     bool          // the window was opened anew because of that
+	missed   Millis        // what may be gone, not yet said
+	full     bool          // that more is within the overlap than can be remembered was said
 	pace     pace
 	state    state
 }
@@ -64,15 +72,22 @@ func (p *Poller) step(ctx context.Context) (time.Duration, error) {
 	now := p.Client.Now().Add(-p.behind)
 	open, wait, missed := p.Cursor.Open(now, p.Window)
 	if wait > 0 {
+		// Our clock may have been set right since Duo's was last heard of.
+		p.behind = 0
 		return min(wait, p.Window.PollInterval), ctx.Err()
 	}
-	if missed != 0 {
-		p.Logger.Warn(p.Log.Name + ": the checkpoint is older than the 180 days that Duo keeps; events before " + missed.String() + " that were not yet read are gone")
-	}
-	p.Cursor = open
+	before, known := p.Cursor, p.behind
+	p.Cursor, p.missed = open, max(p.missed, missed)
 	page, err := p.fetch(ctx, now)
 	if ctx.Err() != nil {
 		return 0, ctx.Err()
+	}
+	if before.CaughtUp() && !p.anew && (p.behind-known).Abs() > time.Minute {
+		// The window was opened by a clock that is wrong, as we know now.
+		p.Cursor, p.missed, p.anew = before, 0, true
+		if err == nil {
+			return 0, nil
+		}
 	}
 	if err != nil {
 		return p.failed(err), nil
@@ -85,7 +100,7 @@ func (p *Poller) step(ctx context.Context) (time.Duration, error) {
 	if err := p.Deliver(ctx, fresh, next); err != nil {
 		return 0, err
 	}
-	p.warnShrunk(next)
+	p.warn(next)
 	p.Cursor = next
 	if next.CaughtUp() {
 		return p.Window.PollInterval, nil
@@ -128,7 +143,7 @@ func (p *Poller) failed(err error) time.Duration {
 	case t.kind == "429":
 		p.pace.limited()
 	case errors.Is(err, ErrTooLarge) && p.pageSize > minPageSize:
-		p.pageSize = max(p.pageSize/2, minPageSize)
+		p.pageSize, p.goodRun = max(p.pageSize/2, minPageSize), 0
 		return 0
 	case errors.As(err, &api) && api.Status == http.StatusBadRequest, errors.Is(err, ErrPaging) && p.state.calls >= 3:
 		if c, ok := p.Cursor.Reopen(); ok {
@@ -146,6 +161,12 @@ func (p *Poller) failed(err error) time.Duration {
 // recovered ends the trouble, if there was any.
 func (p *Poller) recovered() {
 	p.pace.good()
+	p.anew = false
+	if full := min(p.Window.PageSize, p.Log.PageMax); p.pageSize < full {
+		if p.goodRun++; p.goodRun >= pageRuns {
+			p.pageSize, p.goodRun = min(p.pageSize*2, full), 0
+		}
+	}
 	if p.state.kind == "" {
 		return
 	}
@@ -153,10 +174,14 @@ func (p *Poller) recovered() {
 	p.state = state{}
 }
 
-// warnShrunk says once when more records than can be remembered lie within the
-// overlap.
-func (p *Poller) warnShrunk(next Cursor) {
-	if len(next.Seen) == maxSeen && len(p.Cursor.Seen) < maxSeen {
+// warn says what the operator should know of a page that was delivered.
+func (p *Poller) warn(next Cursor) {
+	if p.missed != 0 {
+		p.Logger.Warn(p.Log.Name + ": the checkpoint is older than the 180 days that Duo keeps; events before " + p.missed.String() + " that were not yet read are gone")
+		p.missed = 0
+	}
+	if len(next.Seen) == maxSeen && !p.full {
+		p.full = true
 		p.Logger.Warn(p.Log.Name+": more records within the overlap than can be remembered; it is shortened", "remembered", maxSeen)
 	}
 }

@@ -116,6 +116,7 @@ func host(location string) string {
 	}
 	location, _, _ = strings.Cut(location, "/")
 	location, _, _ = strings.Cut(location, "?")
+	location = location[strings.LastIndex(location, "@")+1:]
 	if location == "" {
 		return "another path"
 	}
