@@ -217,7 +217,7 @@ func TestWindowEnds(t *testing.T) {
 	}
 }
 
-// The end of an idle log is looked at once, and without a total once an hour.
+// The end of an idle log is looked at once, and again after an hour.
 func TestVerifiedEnd(t *testing.T) {
 	for _, tc := range []struct {
 		later     float64 // minutes until the next window
