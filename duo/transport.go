@@ -47,6 +47,13 @@ func NewTransport(c TransportConfig) (*http.Transport, error) {
 	if c.CAFile == "" {
 		return t, nil
 	}
+	info, err := os.Stat(c.CAFile)
+	if err != nil {
+		return nil, fmt.Errorf("read the roots: %w", err)
+	}
+	if !info.Mode().IsRegular() || info.Size() > maxBody {
+		return nil, fmt.Errorf("%s is not a file of at most %d MiB", c.CAFile, maxBody>>20)
+	}
 	pem, err := os.ReadFile(c.CAFile)
 	if err != nil {
 		return nil, fmt.Errorf("read the roots: %w", err)

@@ -33,7 +33,6 @@ type host struct {
 	// starting is held by one Init at a time, which may wait for a lock of
 	// another process; the calls of running instances never wait for it.
 	starting sync.Mutex
-	inits    int // instances started
 
 	mu       sync.Mutex // guards what follows
 	pid      int        // of FLBPluginRegister
@@ -65,8 +64,9 @@ func (h *host) Register(pid int) {
 func (h *host) Init(c caller) bool {
 	h.starting.Lock()
 	defer h.starting.Unlock()
-	l := newLines(fmt.Sprintf("duo.%d", h.inits), c.level)
-	err := h.start(c, l)
+	name := h.freeName()
+	l := newLines(name, c.level)
+	err := h.start(c, name, l)
 	if err != nil {
 		log := slog.New(l)
 		for _, problem := range split(err) {
@@ -80,12 +80,12 @@ func (h *host) Init(c caller) bool {
 	return err == nil
 }
 
-func (h *host) start(c caller, l *lines) error {
+func (h *host) start(c caller, name string, l *lines) error {
 	if err := h.admit(c); err != nil {
 		return err
 	}
 	now := time.Now()
-	in, err := newInstance(fmt.Sprintf("duo.%d", h.inits), c.get, l, now)
+	in, err := newInstance(name, c.get, l, now)
 	if err != nil {
 		return err
 	}
@@ -93,12 +93,27 @@ func (h *host) start(c caller, l *lines) error {
 	if err := in.Start(now); err != nil {
 		return err
 	}
-	h.inits++
 	r := &running{instance: in, handle: c.handle, thread: c.thread, print: c.print}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.byHandle[c.handle], h.byThread[c.thread] = r, r
 	return nil
+}
+
+// freeName is what Fluent Bit calls the instance that starts, as far as one can
+// tell: inputs are numbered in their order, anew at each reload.
+func (h *host) freeName() string {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	taken := map[string]bool{}
+	for _, r := range h.byThread {
+		taken[r.name] = true
+	}
+	for n := 0; ; n++ {
+		if name := fmt.Sprintf("duo.%d", n); !taken[name] {
+			return name
+		}
+	}
 }
 
 // admit refuses hosts and modes in which promises could not be kept.

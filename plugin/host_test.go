@@ -135,7 +135,7 @@ func TestHostSaysProblems(t *testing.T) {
 	want := []string{
 		`error [input:duo:duo.0] logs "radius": there is no log "radius"; the logs are authentication, activity, telephony`,
 		`error [input:duo:duo.0] settle "1h": give a duration from 500ms to 1m`,
-		`error [input:duo:duo.0] format "text": format "text" is unknown: use json`,
+		`error [input:duo:duo.0] format "text": there is no such format; use json`,
 	}
 	if diff := cmp.Diff(want, s.said); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -362,7 +362,7 @@ func TestHostReload(t *testing.T) {
 		c, d := newHandle(), newHandle()
 		start := time.Now()
 		s.start(s.asks(2, c, "logs telephony"))
-		want := "info [input:duo:duo.2] telephony: going on at 2000-01-01T00:00:00.000Z, from the checkpoint of 2000-01-01T00:00:00Z (the option since applies only without one)"
+		want := "info [input:duo:duo.0] telephony: going on at 2000-01-01T00:00:00.000Z, from the checkpoint of 2000-01-01T00:00:00Z (the option since applies only without one)"
 		if diff := cmp.Diff(want, s.said[len(s.said)-1]); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}

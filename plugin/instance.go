@@ -140,7 +140,9 @@ func (in *instance) begin(s *stream, now time.Time) {
 	switch origin.Generation {
 	case checkpoint.Fresh:
 		c = duo.NewCursor(in.options.since, now)
-		s.broken = s.slot.Save(&c)
+		if s.broken = s.slot.Save(&c); s.broken != nil {
+			return
+		}
 		in.log.Info(fmt.Sprintf("%s: no checkpoint yet; beginning at %v (since %s)", s.key.Log, c.From, in.options.sinceText))
 	case checkpoint.Previous:
 		in.log.Warn(fmt.Sprintf("%s: the checkpoint cannot be used (%v); going on from the one before it, saved %s: what was delivered since comes again",

@@ -3,7 +3,6 @@ package main
 import (
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net"
 	"net/url"
@@ -309,15 +308,18 @@ func keyShape(v string) error {
 // setSecretFile reads the secret at once, so that a later change of the file
 // needs a restart, as a change of the configuration does.
 func setSecretFile(o *options, v string, _ time.Time) error {
-	f, err := os.Open(v)
-	if err != nil && secretShape.MatchString(v) {
+	const most = 4 << 10
+	info, err := os.Stat(v)
+	switch {
+	case err != nil && secretShape.MatchString(v):
 		return errors.New("this looks like the secret key itself; give it as secret_key, or the path of a file that holds it")
-	}
-	if err != nil {
+	case err != nil:
 		return fmt.Errorf("cannot be read: %w", err)
+	case !info.Mode().IsRegular() || info.Size() > most:
+		// A pipe could hold up the start for ever.
+		return fmt.Errorf("not a file of at most %d bytes; it must hold the secret key alone", most)
 	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, 4<<10))
+	b, err := os.ReadFile(v)
 	if err != nil {
 		return fmt.Errorf("cannot be read: %w", err)
 	}
@@ -330,17 +332,19 @@ func setSecretFile(o *options, v string, _ time.Time) error {
 }
 
 func setLogs(o *options, v string, _ time.Time) error {
+	var unknown []error
 	for name := range strings.SplitSeq(v, ",") {
 		if name = strings.TrimSpace(name); name == "" {
 			continue
 		}
-		found := []duo.Log{}
-		if strings.EqualFold(name, "all") {
-			found = duo.Logs()
-		} else if l, err := duo.LookupLog(name); err != nil {
-			return err
-		} else {
-			found = append(found, l)
+		found := duo.Logs()
+		if !strings.EqualFold(name, "all") {
+			l, err := duo.LookupLog(name)
+			if err != nil {
+				unknown = append(unknown, err)
+				continue
+			}
+			found = []duo.Log{l}
 		}
 		for _, l := range found {
 			if !slices.ContainsFunc(o.logs, func(k duo.Log) bool { return k.Name == l.Name }) {
@@ -348,10 +352,10 @@ func setLogs(o *options, v string, _ time.Time) error {
 			}
 		}
 	}
-	if len(o.logs) == 0 {
+	if len(o.logs) == 0 && len(unknown) == 0 {
 		return errors.New("no log is named")
 	}
-	return nil
+	return errors.Join(unknown...)
 }
 
 func setSince(o *options, v string, now time.Time) error {

@@ -60,7 +60,7 @@ func ParseFormat(name string) (Format, error) {
 		}
 		names = append(names, row.name)
 	}
-	return 0, fmt.Errorf("format %q is unknown: use %s", name, strings.Join(names, ", "))
+	return 0, fmt.Errorf("there is no such format; use %s", strings.Join(names, ", "))
 }
 
 // Options say how an Encoder shapes records. The zero Options are format json.

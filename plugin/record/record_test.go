@@ -418,7 +418,7 @@ func TestParseFormat(t *testing.T) {
 		}
 	}
 	_, err := ParseFormat("xml")
-	if want := `format "xml" is unknown: use json`; err == nil || !strings.HasPrefix(err.Error(), want) {
+	if want := `there is no such format; use json`; err == nil || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("got %v, want %s …", err, want)
 	}
 }
