@@ -285,13 +285,14 @@ func (l *load) end() int {
 	return l.filed
 }
 
-// backlog files n records per log between 24 hours and 3 minutes ago, and
+// backlog files n records per log between 23 hours (within the default of since)
+// and 3 minutes ago, and
 // returns them by id.
 func (b *bed) backlog(n int, logs ...string) map[string]json.RawMessage {
 	now := time.Now()
 	source := map[string]json.RawMessage{}
 	for i, log := range logs {
-		records := duotest.NewRecords(log, uint64(i+1), now.Add(-24*time.Hour), now.Add(-3*time.Minute), n)
+		records := duotest.NewRecords(log, uint64(i+1), now.Add(-23*time.Hour), now.Add(-3*time.Minute), n)
 		b.server.Add(log, records...)
 		for _, raw := range records {
 			var fields map[string]any
