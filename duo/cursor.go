@@ -178,7 +178,9 @@ func (c Cursor) Open(now time.Time, w Window) (open Cursor, wait time.Duration, 
 			return c, wait, 0
 		}
 		c.Until = until
-		if c.Tail != "" && until-c.VerifiedAt >= Millis(verifyEvery.Milliseconds()) {
+		// By a clock that was ahead the end was looked at in the future.
+		since := until - c.VerifiedAt
+		if c.verified(c.Tail, w) && (since < 0 || since >= Millis(verifyEvery.Milliseconds())) {
 			c.Next, c.Last, c.Newest = c.Tail, c.Verified, c.Verified
 		}
 	}
@@ -245,10 +247,11 @@ func (c Cursor) CaughtUp() bool { return c.Until == 0 }
 // again at the last record's millisecond, and what is known is dropped when it
 // comes again. It answers false where that was tried before.
 func (c Cursor) Reopen() (Cursor, bool) {
-	at := min(max(c.Last, c.From), c.Until-Millis(minWindow.Milliseconds()))
+	at := max(c.Last, c.From)
 	if c.Next == "" || c.Reopened == at {
 		return c, false
 	}
+	c.Until = max(c.Until, at+Millis(minWindow.Milliseconds()))
 	c.Reopened, c.Next, c.Equal, c.Read, c.PageLen, c.Short = at, "", nil, 0, 0, false
 	return c, true
 }
@@ -330,13 +333,19 @@ func (c *Cursor) ends(p Page, w Window, pageSize int) bool {
 	if c.PageCap > 0 && n >= c.PageCap {
 		return false
 	}
-	if c.Newest == c.Verified {
+	if c.verified(p.Next, w) {
 		return true
 	}
 	if c.Short && n < c.PageLen {
 		return true // shorter still: these are the newest
 	}
 	return c.Newest >= c.Until-Millis((w.Overlap+w.PollInterval).Milliseconds())
+}
+
+// verified reports whether a next_offset is the end that was looked at, when
+// late records could no longer be filed before it.
+func (c *Cursor) verified(next string, w Window) bool {
+	return next != "" && next == c.Tail && c.VerifiedAt-c.Verified >= Millis(w.Overlap.Milliseconds())
 }
 
 // close ends the window. The next one begins an overlap before the newest

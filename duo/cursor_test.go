@@ -247,6 +247,52 @@ func TestVerifiedEnd(t *testing.T) {
 	}
 }
 
+// Where the clock was ahead when the end was looked at, it is looked at again
+// as soon as the clock is right.
+func TestVerifiedByClockAhead(t *testing.T) {
+	c, _ := advance(t, opened(t, 60*24*400, window), pageOf(t, 0, 1), window)
+	tail := c.Next
+	c, _ = advance(t, c, pageOf(t, 0), window)
+	if c = reopened(t, c, 200, window); c.Next == "" {
+		c, _ = advance(t, c, pageOf(t, 0, 1), window)
+	}
+	if c.Next != tail {
+		t.Errorf("the end is not looked at again: next_offset %q, caught up %v", c.Next, c.CaughtUp())
+	}
+}
+
+// The end is a place, not a millisecond: others of its millisecond, on pages
+// that Duo caps, are read up to it.
+func TestVerifiedWithinOneMillisecond(t *testing.T) {
+	page := func(id string) Page {
+		return parsed(t, fmt.Sprintf(`{"response":{"items":[{"activity_id":%q,"ts":%q}],"metadata":{"next_offset":"%d,%s"}}}`,
+			id, minute(1).Format(time.RFC3339), at(1), id))
+	}
+	c, _ := advance(t, opened(t, 30, window), page("a"), window)
+	c, _ = advance(t, c, page("c"), window)
+	c, _ = advance(t, c, pageOf(t, 0), window)
+	c, _ = advance(t, reopened(t, c, 31, window), page("a"), window)
+	if c.CaughtUp() {
+		t.Fatal("the window ended before the place that was seen to be the end")
+	}
+	if _, fresh := advance(t, c, page("b"), window); len(fresh) != 1 {
+		t.Errorf("%q are new, want b", fresh)
+	}
+}
+
+// An end that was looked at while late records could still be filed before it
+// is no place to begin at: after an outage they are there.
+func TestTailLeavesOutNothingLate(t *testing.T) {
+	c, _ := advance(t, opened(t, 30, window), pageOf(t, 3, 27, 28, 29), window)
+	c, _ = advance(t, c, pageOf(t, 3), window)
+	if c = reopened(t, c, 95, window); c.Next != "" {
+		t.Fatalf("the window begins at %q, not at %v", c.Next, c.From)
+	}
+	if _, fresh := advance(t, c, pageOf(t, 0, 27, 28, 28.5), window); len(fresh) != 1 {
+		t.Errorf("%q are new, want 28.5", fresh)
+	}
+}
+
 // Records that come again within the overlap are dropped, others of the same
 // time are not.
 func TestOverlapDropsWhatWasReceived(t *testing.T) {
@@ -411,12 +457,16 @@ func TestReopen(t *testing.T) {
 }
 
 // Duo refuses equal bounds, so a window that is opened again at its very end
-// must still have two.
+// must still have two. It never begins before that place: without an overlap
+// what is there is forgotten, and would come twice.
 func TestReopenAtUntil(t *testing.T) {
-	c, _ := advance(t, opened(t, 30, window), pageOf(t, 0, 28, 29, 30), window)
+	w := window
+	w.Overlap = 0
+	c, _ := advance(t, opened(t, 30, w), pageOf(t, 0, 29.97, 29.98, 29.99), w)
 	c, ok := c.Reopen()
-	if p := c.Params(minute(32), 3); ok && !c.CaughtUp() && p.Get("mintime") >= p.Get("maxtime") {
-		t.Errorf("mintime %s, maxtime %s", p.Get("mintime"), p.Get("maxtime"))
+	p := c.Params(minute(32), 3)
+	if want := fmt.Sprint(int64(at(29.99))); !ok || p.Get("mintime") != want || p.Get("maxtime") < fmt.Sprint(int64(at(29.99))+minWindow.Milliseconds()) {
+		t.Errorf("mintime %s, maxtime %s (%v); want %s and at least %v more", p.Get("mintime"), p.Get("maxtime"), ok, want, minWindow)
 	}
 }
 

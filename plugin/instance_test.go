@@ -447,9 +447,11 @@ func TestPauseForHoursBoundsMemoryAndCalls(t *testing.T) {
 		in := w.start()
 		w.pause(in)
 		w.run(in, 6*time.Hour, nil)
+		in.queue.mu.Lock()
 		if n := in.queue.bytes; n > 8<<20 {
 			t.Errorf("the queue holds %d bytes", n)
 		}
+		in.queue.mu.Unlock()
 		calls := len(w.server.Calls())
 		w.run(in, time.Hour, nil)
 		if n := len(w.server.Calls()) - calls; n != 0 {
