@@ -1,7 +1,6 @@
 package duo
 
 import (
-	"context"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -50,7 +49,8 @@ func diagnose(err error) trouble {
 	case errors.Is(err, ErrPaging), errors.Is(err, ErrNotPage):
 		return trouble{kind: "page", level: slog.LevelWarn, text: "Duo's answer cannot be used: " + err.Error() + "; retrying"}
 	}
-	return trouble{kind: "network", level: slog.LevelWarn, text: "Duo cannot be reached: " + err.Error() + remedyNetwork(err) + "; retrying"}
+	kind, remedy := unreachable(err)
+	return trouble{kind: kind, level: slog.LevelWarn, text: "Duo cannot be reached: " + err.Error() + remedy + "; retrying"}
 }
 
 func diagnoseAPI(e *APIError) trouble {
@@ -90,23 +90,24 @@ func remedyKeys(e *APIError) string {
 	return "check secret_key, and that it, integration_key and api_host belong to the same application in Duo's Admin Panel"
 }
 
-// remedyNetwork adds what the operator can do about an unreachable Duo.
-func remedyNetwork(err error) string {
+// unreachable tells the causes of an unreachable Duo apart that need different
+// remedies, so that a new one is said; the others come and go in one outage.
+func unreachable(err error) (kind, remedy string) {
 	var unknown x509.UnknownAuthorityError
 	var name x509.HostnameError
 	var invalid x509.CertificateInvalidError
 	var dns *net.DNSError
 	switch {
 	case errors.As(err, &unknown):
-		return " (if a proxy inspects TLS here, name its root certificate in ca_file; if this is a bare container, install ca-certificates)"
+		return "certificate", " (if a proxy inspects TLS here, name its root certificate in ca_file; if this is a bare container, install ca-certificates)"
 	case errors.As(err, &name), errors.As(err, &invalid):
-		return " (check api_host, this machine's clock, and whether a proxy stands in between)"
+		return "certificate", " (check api_host, this machine's clock, and whether a proxy stands in between)"
+	case strings.Contains(err.Error(), "proxyconnect"):
+		return "proxy", " (check the proxy)"
 	case errors.As(err, &dns):
-		return " (check api_host and the machine's name resolution)"
-	case errors.Is(err, context.DeadlineExceeded) || strings.Contains(err.Error(), "proxyconnect"):
-		return " (check the proxy)"
+		return "name", " (check api_host and the machine's name resolution)"
 	}
-	return ""
+	return "network", ""
 }
 
 // host is the part of a redirect's target that is safe and useful to print.

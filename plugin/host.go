@@ -85,11 +85,11 @@ func (h *host) start(c caller, name string, l *lines) error {
 		return err
 	}
 	now := time.Now()
+	slog.New(l).Info("duo_in " + version)
 	in, err := newInstance(name, c.get, l, now)
 	if err != nil {
 		return err
 	}
-	in.log.Info("duo_in " + version)
 	if err := in.Start(now); err != nil {
 		return err
 	}

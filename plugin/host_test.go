@@ -133,6 +133,7 @@ func TestHostSaysProblems(t *testing.T) {
 		t.Fatal("Init passed")
 	}
 	want := []string{
+		"info [input:duo:duo.0] duo_in " + version,
 		`error [input:duo:duo.0] logs "radius": there is no log "radius"; the logs are authentication, activity, telephony`,
 		`error [input:duo:duo.0] settle "1h": give a duration from 500ms to 1m`,
 		`error [input:duo:duo.0] format "text": there is no such format; use json`,

@@ -62,11 +62,15 @@ type stream struct {
 // newInstance checks the configuration. The error names every problem.
 func newInstance(name string, get getter, l *lines, now time.Time) (*instance, error) {
 	o, err := parseOptions(get, now)
+	log := slog.New(l)
+	for _, w := range o.warnings {
+		log.Warn(w)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return &instance{
-		name: name, options: o, lines: l, log: slog.New(l),
+		name: name, options: o, lines: l, log: log,
 		queue:   newQueue(max(8<<20, 2*o.batchSize)),
 		ledger:  checkpoint.NewLedger(o.settle),
 		commits: make(chan struct{}, 1),
@@ -76,9 +80,6 @@ func newInstance(name string, get getter, l *lines, now time.Time) (*instance, e
 // Start takes the checkpoints and begins to poll. It makes no network call. On
 // an error it has let go of everything.
 func (in *instance) Start(now time.Time) error {
-	for _, w := range in.options.warnings {
-		in.log.Warn(w)
-	}
 	if err := in.acquire(now); err != nil {
 		in.release()
 		return err
@@ -202,8 +203,13 @@ func (in *instance) deliverer(key checkpoint.Stream, l duo.Log) func(context.Con
 	enc := record.NewEncoder(record.Options{Format: in.options.format})
 	host := in.options.credentials.Host
 	part := min(batchPart, in.options.batchSize)
+	total, said := 0, false
 	return func(ctx context.Context, records []duo.Record, c duo.Cursor) error {
 		var data []byte
+		if total += len(records); c.CaughtUp() && !said {
+			said = true
+			in.log.Info(l.Name+": caught up with Duo", "events", total)
+		}
 		for _, r := range records {
 			if len(data) > 0 && len(data)+len(r.Raw) > part {
 				if err := in.queue.push(ctx, batch{stream: key, data: data}); err != nil {

@@ -76,12 +76,12 @@ var optionTable = []option{
 	},
 	{
 		name: "logs", def: "authentication, activity, telephony",
-		help: "Which logs, separated by commas.",
+		help: "Which logs, separated by commas, or `all`. One value, also in YAML: of several, Fluent Bit passes on only the first.",
 		set:  setLogs,
 	},
 	{
 		name: "since", def: "24h",
-		help: "How far back the very first run begins: a duration (`90m`, `30d`), a date, an RFC 3339 time, or `now`; at most 180 days. Ignored once there is a checkpoint.",
+		help: "How far back the very first run begins: a duration (`90m`, `30d`), a date, an RFC 3339 time, or `now`; at most 180 days. Ignored once there is a checkpoint, which the first start makes.",
 		set:  setSince,
 	},
 	durationOption("poll_interval", "60s", time.Second, 24*time.Hour,
@@ -173,7 +173,10 @@ func parseOptions(get getter, now time.Time) (options, error) {
 		}
 	}
 	problems = append(problems, required(get)...)
-	o.warn(get)
+	if len(problems) == 0 {
+		o.warn()
+	}
+	o.warnTypos(get)
 	return o, errors.Join(problems...)
 }
 
@@ -228,8 +231,17 @@ func required(get getter) (problems []error) {
 	return problems
 }
 
+// warnTypos collects what may have been meant for an option; a missing one may
+// be among it.
+func (o *options) warnTypos(get getter) {
+	typos := likelyTypos(get)
+	for _, typo := range slices.Sorted(maps.Keys(typos)) {
+		o.warnings = append(o.warnings, fmt.Sprintf("%s is not an option of duo_in and has no effect; did you mean %s?", typo, typos[typo]))
+	}
+}
+
 // warn collects what is allowed but probably not meant.
-func (o *options) warn(get getter) {
+func (o *options) warn() {
 	add := func(format string, args ...any) { o.warnings = append(o.warnings, fmt.Sprintf(format, args...)) }
 	if o.window.PollInterval < 10*time.Second {
 		add("poll_interval %s: Duo asks for no more than one call a minute and log, and limits those who make more", o.window.PollInterval)
@@ -244,10 +256,6 @@ func (o *options) warn(get getter) {
 		if info, err := os.Stat(f); err == nil && info.Mode().Perm()&0o077 != 0 {
 			add("secret_key_file %s can be read by others (mode %04o); make it 0600", f, info.Mode().Perm())
 		}
-	}
-	typos := likelyTypos(get)
-	for _, typo := range slices.Sorted(maps.Keys(typos)) {
-		add("%s is not an option of duo_in and has no effect; did you mean %s?", typo, typos[typo])
 	}
 }
 
@@ -404,7 +412,7 @@ func durationOption(name, def string, min, max time.Duration, help string, field
 	return option{name: name, def: def, help: help, set: func(o *options, v string, _ time.Time) error {
 		d, err := parseDuration(v)
 		if err != nil {
-			return fmt.Errorf("give a number with its unit, such as %s", def)
+			return fmt.Errorf("give a number with its unit (s, m, h, d), such as %s", def)
 		}
 		if d < min || d > max {
 			return fmt.Errorf("give a duration from %s to %s", shortDuration(min), shortDuration(max))

@@ -14,6 +14,11 @@ func likelyTypos(get getter) map[string]string {
 		known = append(append(known, row.name), row.aliases...)
 	}
 	found := map[string]string{}
+	for other, name := range otherNames {
+		if get(other) != "" {
+			found[other] = name
+		}
+	}
 	for _, name := range known {
 		for _, slip := range slips(name) {
 			if found[slip] == "" && !slices.Contains(known, slip) && get(slip) != "" {
@@ -24,15 +29,26 @@ func likelyTypos(get getter) map[string]string {
 	return found
 }
 
+// otherNames are what other collectors, or people from memory, call an option.
+var otherNames = map[string]string{
+	"hostname": "api_host", "api_hostname": "api_host", "api_url": "api_host", "url": "api_host",
+	"secret": "secret_key", "endpoints": "logs", "log_types": "logs", "interval": "poll_interval", "interval_sec": "poll_interval",
+	"start": "since", "start_time": "since", "lookback": "since", "state_dir": "checkpoint_dir", "checkpoint_path": "checkpoint_dir",
+	"limit": "page_size", "http_proxy": "proxy", "https_proxy": "proxy", "ca_cert": "ca_file", "insecure": "ca_file",
+}
+
 // slips are the usual misspellings of a name: other separators, a letter left
-// out, doubled or swapped with its neighbour, a plural s too many.
+// out, doubled, swapped with its neighbour, wrong or too many.
 func slips(name string) []string {
 	out := []string{
 		strings.ReplaceAll(name, "_", "-"), strings.ReplaceAll(name, "_", "."), strings.ReplaceAll(name, "_", ""),
 		name + "s", "duo_" + name,
 	}
 	for i := range name {
-		out = append(out, name[:i]+name[i+1:], name[:i+1]+name[i:])
+		out = append(out, name[:i]+name[i+1:])
+		for letter := 'a'; letter <= 'z'; letter++ {
+			out = append(out, name[:i]+string(letter)+name[i:], name[:i]+string(letter)+name[i+1:])
+		}
 		if i > 0 {
 			out = append(out, name[:i-1]+name[i:i+1]+name[i-1:i]+name[i+1:])
 		}

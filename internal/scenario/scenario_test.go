@@ -262,7 +262,7 @@ func TestWrongConfigurations(t *testing.T) {
 			"two secrets":             {[]flbtest.Option{opt("secret_key_file", secretFile)}, []string{`secret_key and secret_key_file are both set: keep one`}},
 			"unknown log":             {[]flbtest.Option{opt("logs", "authentication, sso")}, []string{`logs "authentication, sso": there is no log "sso"; the logs are authentication, activity, telephony`}},
 			"since too far":           {[]flbtest.Option{opt("since", "181d")}, []string{`since "181d": .*at most 180d`}},
-			"interval without unit":   {[]flbtest.Option{opt("poll_interval", "60")}, []string{`poll_interval "60": give a number with its unit, such as 60s`}},
+			"interval without unit":   {[]flbtest.Option{opt("poll_interval", "60")}, []string{`poll_interval "60": give a number with its unit .*such as 60s`}},
 			"format unknown":          {[]flbtest.Option{opt("format", "xml")}, []string{`format "xml": .*json`}},
 			"pages too large":         {[]flbtest.Option{opt("page_size", "5000")}, []string{`page_size "5000": give a whole number from 1 to 1000`}},
 			"batch too small":         {[]flbtest.Option{opt("batch_size", "1K")}, []string{`batch_size "1K": give a size from 64K to 64M`}},
