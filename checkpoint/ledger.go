@@ -93,6 +93,13 @@ func (l *Ledger) Release(now time.Time) (taken bool) {
 	return true
 }
 
+// Drop notes that the batch handed over last was not taken: its marks, and all that were passed behind it, are
+// forgotten, as by a Release that returns false.
+func (l *Ledger) Drop(now time.Time) {
+	l.advance(now)
+	l.out = nil
+}
+
 // Pass notes marks without bytes, and with nothing of their streams before them in the caller's queue. They rest like
 // a batch that is released now, or together with the batch that is outstanding.
 func (l *Ledger) Pass(now time.Time, ms []Mark) {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -22,6 +23,8 @@ const (
 	retrySave   = 2 * time.Second
 	repeatError = time.Minute     // how often a lasting failure to save is said
 	repeatOut   = 5 * time.Minute // how often an unusable checkpoint is said
+	// growAfter is how many batches are taken until twice as much is handed over.
+	growAfter = 60
 	// batchPart is what a page is cut into, so that a callback can be filled up
 	// to batch_size whatever the pages' sizes.
 	batchPart = 64 << 10
@@ -48,6 +51,8 @@ type instance struct {
 	mu     sync.Mutex // guards what follows
 	ledger *checkpoint.Ledger
 	handed []batch // what Fluent Bit holds between Collect and Release
+	limit  int     // bytes to hand over at once: batch_size, or less while that is not taken in time
+	taken  int     // batches in a row that were taken
 	pauses int     // since the last Resume
 }
 
@@ -73,6 +78,7 @@ func newInstance(name string, get getter, l *lines, now time.Time) (*instance, e
 		name: name, options: o, lines: l, log: log,
 		queue:   newQueue(max(8<<20, 2*o.batchSize)),
 		ledger:  checkpoint.NewLedger(o.settle),
+		limit:   o.batchSize,
 		commits: make(chan struct{}, 1),
 	}, nil
 }
@@ -222,7 +228,8 @@ func (in *instance) deliverer(key checkpoint.Stream, l duo.Log) func(context.Con
 			}
 			data = enc.Append(data, record.Event{Raw: r.Raw, Time: r.Time, EventType: l.Name, Host: host, EventID: r.EventID})
 		}
-		return in.queue.push(ctx, batch{stream: key, data: data, cursor: &c})
+		// A page of a few events must not hold the memory of a whole part.
+		return in.queue.push(ctx, batch{stream: key, data: bytes.Clone(data), cursor: &c})
 	}
 }
 
@@ -234,9 +241,12 @@ func (in *instance) Collect(now time.Time) [][]byte {
 	if in.pauses > 0 {
 		return nil
 	}
-	// A host that gave no cleanup for what it got has not taken it.
-	in.settle(now)
-	batches := in.queue.take(in.options.batchSize)
+	if in.handed != nil {
+		// No cleanup came: the host has not taken it.
+		in.ledger.Drop(now)
+		in.putBack()
+	}
+	batches := in.queue.take(in.limit)
 	var parts [][]byte
 	for _, b := range batches {
 		if !b.idle() {
@@ -257,20 +267,28 @@ func (in *instance) Collect(now time.Time) [][]byte {
 func (in *instance) Release(now time.Time) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.settle(now)
-}
-
-// settle ends what Collect began; mu is held.
-func (in *instance) settle(now time.Time) {
 	if in.handed == nil {
 		return
 	}
 	if !in.ledger.Release(now) {
-		in.log.Warn("Fluent Bit did not take a batch, since its ring buffer was full; handing it over again")
-		in.queue.putBack(in.handed)
+		in.log.Warn("Fluent Bit took too long over a batch: its ring buffer was full, and the batch was dropped, or a processor is slow; handing it over again, in smaller parts")
+		in.putBack()
+		return
 	}
 	in.handed = nil
+	if in.taken++; in.taken >= growAfter {
+		in.limit, in.taken = min(in.limit*2, in.options.batchSize), 0
+	}
 	in.wakeSaver()
+}
+
+// putBack returns what was handed over to the queue's head; mu is held. The
+// next batches are smaller: a slow append looks like a dropped one, and would
+// be repeated for ever if it stayed slow.
+func (in *instance) putBack() {
+	in.queue.putBack(in.handed)
+	in.handed, in.taken = nil, 0
+	in.limit = max(in.limit/2, batchPart)
 }
 
 // Pause and Resume are Fluent Bit's. While paused nothing is handed over, the

@@ -340,7 +340,7 @@ func TestDroppedAppendsComeAgain(t *testing.T) {
 			}
 		})
 		w.check("activity", 0)
-		if !strings.Contains(w.stderr.String(), "did not take a batch") {
+		if !strings.Contains(w.stderr.String(), "took too long over a batch") {
 			t.Error("no log line says so")
 		}
 		w.stop(in)

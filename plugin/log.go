@@ -18,6 +18,10 @@ const (
 	maxWait  = 5 * time.Second // how long they wait
 )
 
+// stderr is the process's, by a descriptor of our own: on its standard one Go
+// turns a closed pipe into a SIGPIPE that ends the host.
+var stderr io.Writer = duplicate(os.Stderr)
+
 // line is one log line, ready to be printed.
 type line struct {
 	at    time.Time
@@ -45,7 +49,7 @@ type lines struct {
 }
 
 func newLines(name string, min slog.Level) *lines {
-	return &lines{prefix: "[input:duo:" + name + "] ", min: min, stderr: os.Stderr}
+	return &lines{prefix: "[input:duo:" + name + "] ", min: min, stderr: stderr}
 }
 
 // Enabled implements slog.Handler.
@@ -70,16 +74,19 @@ func (l *lines) WithGroup(string) slog.Handler      { return l }
 
 func (l *lines) add(n line) {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	if len(l.waiting) == maxLines {
 		l.dropped++
+		l.mu.Unlock()
 		return
 	}
 	l.waiting = append(l.waiting, n)
-	if l.closed {
+	closed := l.closed
+	if !closed && l.timer == nil {
+		l.timer = time.AfterFunc(maxWait, l.toStderr)
+	}
+	l.mu.Unlock()
+	if closed {
 		l.toStderr()
-	} else if l.timer == nil {
-		l.timer = time.AfterFunc(maxWait, l.overdue)
 	}
 }
 
@@ -93,14 +100,8 @@ func (l *lines) print(p printer) {
 // close sends what waits, and all that comes, to stderr.
 func (l *lines) close() {
 	l.mu.Lock()
-	defer l.mu.Unlock()
 	l.closed = true
-	l.toStderr()
-}
-
-func (l *lines) overdue() {
-	l.mu.Lock()
-	defer l.mu.Unlock()
+	l.mu.Unlock()
 	l.toStderr()
 }
 
@@ -124,8 +125,10 @@ func (l *lines) drain() []line {
 	return out
 }
 
+// toStderr prints what waits. Nobody waits for a stderr that is stuck but who
+// writes to it.
 func (l *lines) toStderr() {
-	for _, n := range l.drain() {
+	for _, n := range l.take() {
 		fmt.Fprintf(l.stderr, "[%s] [%5s] %s\n", n.at.Format("2006/01/02 15:04:05.000000000"), levelName(n.level), n.text)
 	}
 }

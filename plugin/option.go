@@ -193,17 +193,9 @@ func lookup(get getter, row option) (key, value string) {
 
 // quoteValue shows a value in an error, unless it is or may hold a secret.
 func quoteValue(row option, value string) string {
-	switch row.name {
-	case "secret_key":
+	secret := row.name == "secret_key" || secretShape.MatchString(strings.Trim(value, "\"'` "))
+	if secret || row.name == "proxy" && !safeProxy.MatchString(value) {
 		return duo.Secret{}.String()
-	case "proxy":
-		if !safeProxy.MatchString(value) {
-			return duo.Secret{}.String()
-		}
-	case "secret_key_file":
-		if secretShape.MatchString(value) {
-			return duo.Secret{}.String()
-		}
 	}
 	return strconv.Quote(value)
 }
@@ -251,6 +243,11 @@ func (o *options) warn() {
 	}
 	if h := o.credentials.Host; h != "" && !isDuoHost(h) {
 		add("api_host %q is not one of Duo's own; that is right only for a gateway or a test server", h)
+	}
+	if v := os.Getenv("HTTPS_PROXY"); v != "" && o.transport.Proxy == nil {
+		if _, err := url.Parse(v); err != nil {
+			add("the environment's HTTPS_PROXY cannot be read and is ignored; write special characters of a password as %%XX, or set proxy")
+		}
 	}
 	if f := o.secretKeyFile; f != "" {
 		if info, err := os.Stat(f); err == nil && info.Mode().Perm()&0o077 != 0 {

@@ -20,10 +20,20 @@ type batch struct {
 // idle reports whether the batch stands for no events.
 func (b batch) idle() bool { return len(b.data) == 0 }
 
+// size is about what the batch takes in memory, in bytes: what a cursor
+// remembers can be more than its events.
+func (b batch) size() int {
+	n := cap(b.data)
+	if b.cursor != nil {
+		n += 24 * len(b.cursor.Seen)
+	}
+	return n
+}
+
 // queue holds batches until Fluent Bit collects them: bounded in bytes, so
 // that a full queue stops the pollers and with them the calls to Duo.
 type queue struct {
-	max int // bytes
+	max int // bytes in memory
 
 	mu      sync.Mutex
 	batches []batch
@@ -38,7 +48,7 @@ func newQueue(max int) *queue { return &queue{max: max, room: make(chan struct{}
 func (q *queue) push(ctx context.Context, b batch) error {
 	for {
 		q.mu.Lock()
-		if q.bytes == 0 || q.bytes+len(b.data) <= q.max {
+		if q.bytes == 0 || q.bytes+b.size() <= q.max {
 			q.append(b)
 			q.mu.Unlock()
 			return ctx.Err()
@@ -63,6 +73,7 @@ func (q *queue) append(b batch) {
 				continue
 			}
 			if old.idle() {
+				q.bytes += b.size() - old.size()
 				q.batches[i] = b
 				return
 			}
@@ -70,11 +81,11 @@ func (q *queue) append(b batch) {
 		}
 	}
 	q.batches = append(q.batches, b)
-	q.bytes += len(b.data)
+	q.bytes += b.size()
 }
 
-// take removes and returns the oldest batches, up to limit bytes but at least
-// one if there is any.
+// take removes and returns the oldest batches, up to limit bytes of events but
+// at least one if there is any.
 func (q *queue) take(limit int) []batch {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -88,7 +99,9 @@ func (q *queue) take(limit int) []batch {
 	}
 	taken := slices.Clone(q.batches[:n])
 	q.batches = slices.Delete(q.batches, 0, n)
-	q.bytes -= size
+	for _, b := range taken {
+		q.bytes -= b.size()
+	}
 	close(q.room)
 	q.room = make(chan struct{})
 	return taken
@@ -100,6 +113,6 @@ func (q *queue) putBack(batches []batch) {
 	defer q.mu.Unlock()
 	q.batches = slices.Insert(q.batches, 0, batches...)
 	for _, b := range batches {
-		q.bytes += len(b.data)
+		q.bytes += b.size()
 	}
 }

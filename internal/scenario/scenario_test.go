@@ -386,7 +386,7 @@ func TestDroppedAppends(t *testing.T) {
 	b.waitFor("first records", time.Minute, func() bool { return d.update() > 0 })
 	b.command(p, "drop duo 2")
 	d.awaitAll(time.Minute, duotest.Logs()...)
-	if n := strings.Count(p.Log(), "did not take a batch"); n < 3 {
+	if n := strings.Count(p.Log(), "took too long over a batch"); n < 3 {
 		t.Errorf("%d drops were noticed, at least 3 were made", n)
 	}
 	if d.twice() != 0 {
