@@ -51,5 +51,5 @@ update: ## Rewrite what is made from the code: golden files, the README's option
 docker: ## Build the image duo_in: Fluent Bit with the plugin; DOCKERFLAGS are passed on
 	docker build $(DOCKERFLAGS) -t duo_in .
 
-clean: ## Remove what was built
+clean: ## Remove what was built, and sim/, what duoctl sim wrote, checkpoints too
 	rm -rf build sim

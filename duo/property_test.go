@@ -24,7 +24,7 @@ import (
 )
 
 var (
-	seeds     = flag.Uint64("seeds", 20, "how many random trials TestNothingMissingWhateverHappens makes")
+	seeds     = flag.Uint64("seeds", 8, "how many random trials TestNothingMissingWhateverHappens makes")
 	firstSeed = flag.Uint64("seed", 0, "the first seed of TestNothingMissingWhateverHappens")
 )
 

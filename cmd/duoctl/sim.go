@@ -28,7 +28,10 @@ const simHelp = `usage: duoctl sim [flags]
 Serves a simulated Duo Admin API over HTTPS: authentication, activity and telephony logs (version 2), with Duo's signatures,
 paging, delay, limits and errors. Each log begins with a backlog, and events keep coming in. All of them are made up. It
 prints the [INPUT] section that points duo_in at it, writes the certificate authority to trust to ca.pem in -dir, and ends
-with SIGINT, SIGTERM or after -for.
+with SIGINT, SIGTERM or after -for. Put the section in the place of that of a copy of fluent-bit.conf.example.
+
+Every start is a new Duo, with a new certificate authority, so Fluent Bit must be restarted too. It goes on from the
+checkpoints, which -dir keeps; remove them to begin anew.
 
 Like Duo's, its logs show nothing younger than -delay. duo_in's own option delay, 2m too, decides how young an event it asks
 for: for a demonstration in which events appear at once, shorten both, as the printed section does.
@@ -289,14 +292,16 @@ func (o simOptions) greeting(a access) string {
 	fmt.Fprintf(&b, "duoctl sim: serving a simulated Duo Admin API at https://%s (seed %d)\n", a.host, o.seed)
 	fmt.Fprintf(&b, "Each of %s has %d records of the last %v", strings.Join(o.logs, ", "), o.backlog, o.span)
 	fmt.Fprintf(&b, " and gets %g more a second, shown after %v.\n\n", o.rate, o.delay)
+	checkpoints := filepath.Join(filepath.Dir(a.caFile), "checkpoints")
 	settings := [][2]string{
 		{"name", "duo"},
 		{"tag", "duo"},
+		{"storage.type", "filesystem"},
 		{"api_host", a.host},
 		{"integration_key", duotest.IntegrationKey},
 		{"secret_key", duotest.SecretKey},
 		{"ca_file", a.caFile},
-		{"checkpoint_dir", filepath.Join(filepath.Dir(a.caFile), "checkpoints")},
+		{"checkpoint_dir", checkpoints},
 		{"logs", strings.Join(o.logs, ", ")},
 		{"delay", o.delay.String()},
 	}
@@ -306,11 +311,13 @@ func (o simOptions) greeting(a access) string {
 	if o.delay < 10*time.Second {
 		settings = append(settings, [2]string{"poll_interval", "2s"})
 	}
-	b.WriteString("[INPUT]\n")
+	b.WriteString("# storage.type filesystem needs a storage.path in [SERVICE]; fluent-bit.conf.example has one.\n[INPUT]\n")
 	for _, s := range settings {
 		fmt.Fprintf(&b, "    %-16s %s\n", s[0], s[1])
 	}
-	return b.String() + "\n"
+	b.WriteString("\nEvery start is a new Duo with a new CA: restart Fluent Bit too. It goes on from its checkpoints.\n")
+	fmt.Fprintf(&b, "To begin anew, stop Fluent Bit and rm -r %s\n\n", checkpoints)
+	return b.String()
 }
 
 // summary is the line that is printed at the end.

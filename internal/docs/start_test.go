@@ -18,9 +18,22 @@ import (
 	"duo_in/internal/flbtest"
 )
 
+// yaml is the README's input in YAML, with what it needs to run.
+func yaml(t *testing.T) string {
+	t.Helper()
+	_, rest, _ := strings.Cut(read(t, "README.md"), "```yaml\n")
+	input, _, found := strings.Cut(rest, "```")
+	if !found {
+		t.Fatal("the README has no YAML")
+	}
+	return "service: {flush: 1, storage.path: /var/lib/duo_in/storage}\n" + input +
+		"  outputs:\n    - {name: stdout, match: duo, format: json_lines}\n"
+}
+
 // TestExampleRuns runs the example in Fluent Bit, since only a start tells
 // whether the plugin and the outputs accept it: as it is, where it must
-// deliver, and with all choices taken, where it must try the proxy.
+// deliver, as the README's YAML does, and with all choices taken, where it must
+// try the proxy.
 func TestExampleRuns(t *testing.T) {
 	fluentBit, ok := flbtest.FluentBitPath()
 	if !ok {
@@ -40,11 +53,12 @@ func TestExampleRuns(t *testing.T) {
 	defer duo.Close()
 
 	tests := []struct {
-		name, config, secretKey string
-		want                    string
+		name, file, config, secretKey string
+		want                          string
 	}{
-		{"as it is", read(t, example), duotest.SecretKey, `"eventtype":"activity"`},
-		{"with all choices", everything(t), "", "cannot be reached: proxyconnect"},
+		{"as it is", "fluent-bit.conf", read(t, example), duotest.SecretKey, `"eventtype":"activity"`},
+		{"as YAML", "fluent-bit.yaml", yaml(t), duotest.SecretKey, `"eventtype":"activity"`},
+		{"with all choices", "fluent-bit.conf", everything(t), "", "cannot be reached: proxyconnect"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -57,9 +71,8 @@ func TestExampleRuns(t *testing.T) {
 				return path
 			}
 			ca := write("ca.pem", duo.CAPEM)
-			config := write("fluent-bit.conf", []byte(strings.NewReplacer(
+			config := write(tt.file, []byte(strings.NewReplacer(
 				"/var/lib/duo_in", filepath.Join(dir, "state"),
-				"/var/log", dir,
 				"/run/secrets/duo_secret_key", write("secret", []byte(duotest.SecretKey)),
 				"/etc/ssl/certs/proxy-ca.pem", ca,
 				"proxy.example.com:3128", "127.0.0.1:1",
@@ -76,6 +89,42 @@ func TestExampleRuns(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestFluentBitSays makes the mistakes whose lines the README explains.
+func TestFluentBitSays(t *testing.T) {
+	fluentBit, ok := flbtest.FluentBitPath()
+	if !ok {
+		t.Skip("SKIPPED, what Fluent Bit says is NOT tested: put fluent-bit on PATH or its path into $FLUENT_BIT")
+	}
+	dir := t.TempDir()
+	file := filepath.Join(dir, "fluent-bit.conf")
+	mistakes := []struct {
+		args   []string
+		config string
+	}{
+		{[]string{"-e", "duo_in.so"}, "[INPUT]\n    name duo\n"},
+		{nil, "[INPUT]\n    name duo\n"},
+		{nil, "[SERVICE]\n    storage.path " + file + "/storage\n[INPUT]\n    name dummy\n"}, // nobody can write there
+		{nil, "[INPUT]\n    name dummy\n    storage.type filesystem\n"},
+	}
+	rows := table(t, "| what Fluent Bit says |")
+	if len(rows) != len(mistakes) {
+		t.Fatalf("%d rows, %d mistakes", len(rows), len(mistakes))
+	}
+	for i, m := range mistakes {
+		if err := os.WriteFile(file, []byte(m.config+"[OUTPUT]\n    name null\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+		out, err := exec.CommandContext(ctx, fluentBit, append(m.args, "-c", file)...).CombinedOutput()
+		cancel()
+		for _, line := range codeSpan.FindAllStringSubmatch(rows[i][0], -1) {
+			if err == nil || !strings.Contains(string(out), line[1]) {
+				t.Errorf("%v, no %q in\n%s", err, line[1], out)
+			}
+		}
 	}
 }
 
