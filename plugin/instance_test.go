@@ -30,6 +30,7 @@ type world struct {
 	stderr *lockedBuffer
 	events map[string]int // event_id → how often Fluent Bit took it
 	late   time.Duration  // how long the host holds a batch before cleanup
+	slow   int            // batches of more bytes are taken, but late
 	ring   ring           // outlives no kill
 }
 
@@ -118,7 +119,11 @@ func (w *world) collect(in *instance) {
 		time.Sleep(w.late)
 		w.late = 0
 	} else {
-		w.ring.slots = append(w.ring.slots, slices.Concat(parts...))
+		data := slices.Concat(parts...)
+		if w.slow > 0 && len(data) > w.slow {
+			time.Sleep(time.Second)
+		}
+		w.ring.slots = append(w.ring.slots, data)
 	}
 	in.Release(time.Now())
 }
@@ -348,6 +353,29 @@ func TestDroppedAppendsComeAgain(t *testing.T) {
 		w.run(in, 5*time.Minute, nil)
 		w.check("activity", 0)
 		w.stop(in)
+	})
+}
+
+// A processor that takes a second over large batches looks like a full ring.
+// Smaller ones end the repetitions.
+func TestSlowProcessor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, duotest.Config{})
+		now := time.Now()
+		w.server.Add("activity", duotest.NewRecords("activity", 1, now.Add(-20*time.Hour), now.Add(-time.Hour), 5000)...)
+		w.slow = 300 << 10
+		in := w.start()
+		w.run(in, 2*time.Minute, nil)
+		// 2 MiB, 1 MiB and 512 KiB come again, no more.
+		w.check("activity", (2+1)<<20/600+1000)
+		w.stop(in)
+		before := len(w.events)
+		in = w.start()
+		w.run(in, 5*time.Minute, nil)
+		w.stop(in)
+		if len(w.events) != before || before != 5000 {
+			t.Errorf("%d events, after a restart %d", before, len(w.events))
+		}
 	})
 }
 

@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"log/slog"
+	"os"
 	"regexp"
 	"strings"
 	"sync"
@@ -234,5 +235,14 @@ func TestLinesConcurrent(t *testing.T) {
 	all.Wait()
 	if n += strings.Count(stderr.String(), "\n"); n != talkers*each {
 		t.Errorf("%d lines came out, want %d", n, talkers*each)
+	}
+}
+
+// On its standard descriptors Go answers a closed pipe with SIGPIPE, which
+// would end the host.
+func TestStderrIsNotTheStandardOne(t *testing.T) {
+	f, ok := stderr.(*os.File)
+	if !ok || f.Fd() <= 2 {
+		t.Errorf("stderr is %v", stderr)
 	}
 }
