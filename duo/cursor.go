@@ -33,7 +33,10 @@ type Window struct {
 	Overlap      time.Duration // how much is read again at each poll
 	PollInterval time.Duration // pause between polls once caught up
 	PageSize     int           // records per call
+	MaxSeen      int           // most records of the overlap that are remembered; 0: 20,000
 }
+
+func (w Window) maxSeen() int { return cmp.Or(min(w.MaxSeen, maxSeen), maxSeen) }
 
 // Millis is a time in Unix milliseconds, Duo's unit. Zero means none. In JSON
 // it is RFC 3339.
@@ -76,7 +79,7 @@ func (m *Millis) UnmarshalJSON(b []byte) error {
 type Cursor struct {
 	From    Millis `json:"from"`        // lower bound of this window, inclusive
 	Until   Millis `json:"until"`       // upper bound, inclusive; none: no window is open
-	Next    string `json:"next_offset"` // where within the window; empty: at its first page
+	Next    string `json:"next_offset"` // where within the window, in the form of the log's paging; empty: at its first page
 	Last    Millis `json:"last"`        // where the page before ended
 	Newest  Millis `json:"newest"`      // the furthest such place in this window
 	Checked Millis `json:"checked"`     // up to here windows have been read to their end
@@ -98,6 +101,9 @@ type Cursor struct {
 	// A window never begins before SeenSince.
 	SeenSince Millis `json:"seen_since"`
 	Seen      []Seen `json:"seen"`
+	// Crowded is the second that alone filled the page before, in a log that can
+	// only be read by seconds: it may hold more, which cannot be read.
+	Crowded Millis `json:"-"`
 }
 
 // Seen is a record that was received: its place in the log, which is its time
@@ -191,53 +197,22 @@ func (c Cursor) Open(now time.Time, w Window) (open Cursor, wait time.Duration, 
 	return c, 0, missed
 }
 
-// Params are the parameters of the call for the next page.
-func (c Cursor) Params(now time.Time, pageSize int) url.Values {
-	from := max(c.From, c.Reopened, ToMillis(now.Add(-retention)))
-	p := url.Values{
-		"mintime": {strconv.FormatInt(int64(from), 10)},
-		"maxtime": {strconv.FormatInt(int64(c.Until), 10)},
-		"limit":   {strconv.Itoa(pageSize)},
-		"sort":    {"ts:asc"},
-	}
-	if c.Next != "" {
-		p.Set("next_offset", c.Next)
-	}
-	return p
+// Params are the parameters of the call for the log's next page.
+func (c Cursor) Params(l Log, now time.Time, pageSize int) url.Values {
+	return l.paging.params(c, now, pageSize)
 }
 
-// Advance takes a page in: it returns the cursor that follows it and the
-// records that were not received before. The error is [ErrPaging] for a page
-// that leads nowhere; then the cursor stays. now serves records without a time.
-func (c Cursor) Advance(p Page, w Window, pageSize int, now time.Time) (Cursor, []Record, error) {
-	n, end := len(p.Records), p.end(c.Until)
-	if n > 0 && c.Next != "" && p.Next == c.Next {
-		return c, nil, fmt.Errorf("%w: the next_offset %q came again", ErrPaging, p.Next)
-	}
-	if c.Next != "" && end != 0 && end < c.Last {
-		return c, nil, fmt.Errorf("%w: the page ends at %v, before the one before it, at %v", ErrPaging, end, c.Last)
-	}
-	switch {
-	case n == 0 && c.Next != "":
-		c.Verified, c.VerifiedAt, c.Tail = c.Newest, c.Until, c.Next
-		if c.PageLen == c.PageCap {
-			c.PageCap = 0 // what looked like the cap was the end
-		}
-	case n > 0 && c.Short && n == c.PageLen:
-		// A short page was not the last one: this Duo caps its pages.
-		c.PageCap = n
-	case n > c.PageCap:
-		c.PageCap = 0
-	}
-	fresh := c.take(p.Records, end, now)
-	c.Newest, c.Read = max(c.Newest, end), c.Read+n
-	c.prune(w.Overlap)
-	if c.ends(p, w, pageSize) {
-		c.close(w)
-	} else {
-		c.Next, c.PageLen, c.Short = p.Next, n, n < pageSize
-	}
-	return c, fresh, nil
+// Advance takes a page of the log in: it returns the cursor that follows it
+// and the records that were not received before. The error is [ErrPaging] for a
+// page that leads nowhere; then the cursor stays. now serves records without a
+// time.
+func (c Cursor) Advance(l Log, p Page, w Window, pageSize int, now time.Time) (Cursor, []Record, error) {
+	return l.paging.advance(c, p, w, pageSize, now)
+}
+
+// begin is the lower bound of the call for a window's first page.
+func (c Cursor) begin(now time.Time) Millis {
+	return max(c.From, c.Reopened, ToMillis(now.Add(-retention)))
 }
 
 // CaughtUp reports whether no window is open: the log was read to its end.
@@ -256,34 +231,23 @@ func (c Cursor) Reopen() (Cursor, bool) {
 	return c, true
 }
 
-// take notes the page's records in the cursor and returns the fresh ones, with
-// their EventID and Time complete. end is where the page ends, none if it does
-// not say.
-func (c *Cursor) take(records []Record, end Millis, now time.Time) []Record {
-	begin := cmp.Or(c.Last, c.From)
-	placed := max(begin, end)
+// take notes a page's records in the cursor and returns the fresh ones, with
+// their EventID complete, and how often each content without an id came so far.
+// before is that count for the page before, where this one goes on behind it.
+// place completes a record's Time and says where in the log it is, for Seen.
+func (c *Cursor) take(records []Record, before map[string]int, place func(*Record) Millis) (fresh []Record, equal map[string]int) {
 	known := make(map[uint64]bool, len(c.Seen)+len(records))
 	for _, s := range c.Seen {
 		known[s.Hash] = true
 	}
-	var fresh []Record
 	var added []Seen
-	equal := map[string]int{}
+	equal = map[string]int{}
 	for _, r := range records {
-		at := placed
-		switch {
-		case r.timed:
-			// A time that is out of order must not be forgotten before its place.
-			at = min(max(ToMillis(r.Time), begin), placed)
-		case end != 0:
-			r.Time = end.Time()
-		default:
-			r.Time = now
-		}
+		at := place(&r)
 		nth := 1
 		if r.id == "" {
 			key := strconv.FormatUint(r.content, 16)
-			nth = max(equal[key], c.Equal[key]) + 1
+			nth = max(equal[key], before[key]) + 1
 			equal[key] = nth
 		}
 		hash := r.content + uint64(nth-1)*0x9e3779b97f4a7c15
@@ -295,57 +259,36 @@ func (c *Cursor) take(records []Record, end Millis, now time.Time) []Record {
 		r.EventID = r.eventID(nth)
 		fresh = append(fresh, r)
 	}
-	c.Last, c.Equal = placed, equal
 	if len(added) > 0 {
 		c.Seen = slices.Concat(c.Seen, added)
 		slices.SortFunc(c.Seen, Seen.compare)
 	}
-	return fresh
+	return fresh, equal
 }
 
-// prune forgets what neither this window nor the next one can bring again, and
-// the oldest beyond the bound: then the overlap shrinks, so that nothing comes
-// twice.
-func (c *Cursor) prune(overlap time.Duration) {
-	keep := cmp.Or(c.Last, c.From) - Millis(overlap.Milliseconds())
+// prune forgets what is older than keep: what neither this window nor the next
+// one can bring again. Beyond the bound the oldest go too: then the overlap
+// shrinks, so that nothing comes twice.
+func (c *Cursor) prune(w Window, keep Millis) {
 	i, _ := slices.BinarySearchFunc(c.Seen, keep, func(s Seen, at Millis) int { return cmp.Compare(s.At, at) })
 	c.SeenSince = max(c.SeenSince, keep)
-	if excess := len(c.Seen) - maxSeen; excess > i {
+	if excess := len(c.Seen) - w.maxSeen(); excess > i {
 		i = excess
 		c.SeenSince = c.Seen[i-1].At + 1
 	}
 	c.Seen = slices.Clip(c.Seen[i:])
 }
 
-// ends reports whether the page was the last one of its window. A short page
-// ends it, so that an idle log costs one call. But Duo may cap its pages lower
-// than asked: so a short page is followed up where the total says that there is
-// more, and, since no total is to be relied on, where its newest record is so
-// old that the next windows would not get beyond it, once for each such record.
-func (c *Cursor) ends(p Page, w Window, pageSize int) bool {
-	n := len(p.Records)
-	if n == 0 || p.Next == "" || p.beyond(c.Until) {
-		return true
-	}
-	if n >= pageSize || c.Read < p.Total {
-		return false
-	}
-	if c.PageCap > 0 && n >= c.PageCap {
-		return false
-	}
-	if c.verified(p.Next, w) {
-		return true
-	}
-	if c.Short && n < c.PageLen {
-		return true // shorter still: these are the newest
-	}
-	return c.Newest >= c.Until-Millis((w.Overlap+w.PollInterval).Milliseconds())
-}
-
 // verified reports whether a next_offset is the end that was looked at, when
 // late records could no longer be filed before it.
 func (c *Cursor) verified(next string, w Window) bool {
 	return next != "" && next == c.Tail && c.VerifiedAt-c.Verified >= Millis(w.Overlap.Milliseconds())
+}
+
+// recent reports whether the newest record is so young that the next windows
+// are sure to read on behind it.
+func (c *Cursor) recent(w Window) bool {
+	return c.Newest >= c.Until-Millis((w.Overlap+w.PollInterval).Milliseconds())
 }
 
 // close ends the window. The next one begins an overlap before the newest

@@ -46,7 +46,7 @@ func parsed(t *testing.T, body string) Page {
 // records.
 func advance(t *testing.T, c Cursor, p Page, w Window) (Cursor, []string) {
 	t.Helper()
-	next, fresh, err := c.Advance(p, w, w.PageSize, minute(60))
+	next, fresh, err := c.Advance(logs[1], p, w, w.PageSize, minute(60))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -167,7 +167,7 @@ func TestParams(t *testing.T) {
 		t.Run(tc.name, func(t *testing.T) {
 			c := c
 			tc.edit(&c)
-			if diff := cmp.Diff(tc.want, c.Params(tc.now, 3).Encode()); diff != "" {
+			if diff := cmp.Diff(tc.want, c.Params(logs[1], tc.now, 3).Encode()); diff != "" {
 				t.Error(diff)
 			}
 		})
@@ -409,7 +409,7 @@ func TestPagesThatLeadNowhere(t *testing.T) {
 		"before the last":    pageOf(t, 0, 7, 8, 9),
 		"before, at the end": {Records: pageOf(t, 0, 8, 9).Records},
 	} {
-		got, fresh, err := c.Advance(p, window, 3, noon)
+		got, fresh, err := c.Advance(logs[1], p, window, 3, noon)
 		if !errors.Is(err, ErrPaging) || fresh != nil {
 			t.Errorf("%s: error %v with %d records, want ErrPaging", name, err, len(fresh))
 		}
@@ -428,7 +428,7 @@ func TestRoundedTimesAreNoStepBack(t *testing.T) {
 		return parsed(t, fmt.Sprintf(`{"response":{"items":[{"activity_id":"%d","ts":%q}],"metadata":{"next_offset":"%d,x"}}}`, next, shown, next))
 	}
 	c, _ := advance(t, opened(t, 30, w), page("2024-05-01T12:10:00.900000+00:00", at(10)+900), w)
-	if _, fresh, err := c.Advance(page("2024-05-01T12:10:00+00:00", at(10)+950), w, 1, noon); err != nil || len(fresh) != 1 {
+	if _, fresh, err := c.Advance(logs[1], page("2024-05-01T12:10:00+00:00", at(10)+950), w, 1, noon); err != nil || len(fresh) != 1 {
 		t.Errorf("%d fresh records and error %v, want the record", len(fresh), err)
 	}
 }
@@ -436,7 +436,7 @@ func TestRoundedTimesAreNoStepBack(t *testing.T) {
 func TestReopen(t *testing.T) {
 	first, _ := advance(t, opened(t, 30, window), pageOf(t, 0, 10, 11, 12), window)
 	c, ok := first.Reopen()
-	if !ok || c.Next != "" || c.Until != at(30) || c.Params(minute(32), 3).Get("mintime") != fmt.Sprint(int64(at(12))) {
+	if !ok || c.Next != "" || c.Until != at(30) || c.Params(logs[1], minute(32), 3).Get("mintime") != fmt.Sprint(int64(at(12))) {
 		t.Fatalf("Reopen: %v, %+v", ok, c)
 	}
 	c, fresh := advance(t, c, pageOf(t, 0, 12, 13, 14), window)
@@ -464,7 +464,7 @@ func TestReopenAtUntil(t *testing.T) {
 	w.Overlap = 0
 	c, _ := advance(t, opened(t, 30, w), pageOf(t, 0, 29.97, 29.98, 29.99), w)
 	c, ok := c.Reopen()
-	p := c.Params(minute(32), 3)
+	p := c.Params(logs[1], minute(32), 3)
 	if want := fmt.Sprint(int64(at(29.99))); !ok || p.Get("mintime") != want || p.Get("maxtime") < fmt.Sprint(int64(at(29.99))+minWindow.Milliseconds()) {
 		t.Errorf("mintime %s, maxtime %s (%v); want %s and at least %v more", p.Get("mintime"), p.Get("maxtime"), ok, want, minWindow)
 	}
@@ -476,7 +476,7 @@ func TestReopenAfterWrongTime(t *testing.T) {
 	body := fmt.Sprintf(`{"response":{"items":[{"activity_id":"1","ts":%q},{"activity_id":"2","ts":%q},{"activity_id":"3","ts":%q}],"metadata":{"next_offset":"%d,3"}}}`,
 		minute(10).Format(time.RFC3339), minute(25).Format(time.RFC3339), minute(12).Format(time.RFC3339), at(12))
 	c, _ := advance(t, opened(t, 30, window), parsed(t, body), window)
-	if _, _, err := c.Advance(pageOf(t, 0, 13, 14, 15), window, 3, noon); err != nil {
+	if _, _, err := c.Advance(logs[1], pageOf(t, 0, 13, 14, 15), window, 3, noon); err != nil {
 		t.Errorf("the page behind it: %v", err)
 	}
 	c, ok := c.Reopen()
@@ -606,10 +606,10 @@ func FuzzCursorJSON(f *testing.F) {
 		}
 		// Whatever was stored, the next steps are taken without a panic.
 		if c, wait, _ := c.Open(minute(60), window); wait == 0 {
-			if p := c.Params(minute(60), 3); p.Get("maxtime") == "" {
+			if p := c.Params(logs[1], minute(60), 3); p.Get("maxtime") == "" {
 				t.Errorf("parameters %v", p)
 			}
-			_, _, _ = c.Advance(pageOf(t, 0, 1, 2), window, 3, noon)
+			_, _, _ = c.Advance(logs[1], pageOf(t, 0, 1, 2), window, 3, noon)
 			_, _ = c.Reopen()
 		}
 	})

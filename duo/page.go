@@ -66,7 +66,7 @@ func ParsePage(l Log, body []byte) (Page, error) {
 		return Page{}, fmt.Errorf("%w: %v", ErrNotPage, err)
 	}
 	if !p.listed {
-		return Page{}, fmt.Errorf("%w: it has no response.%s", ErrNotPage, l.List)
+		return Page{}, fmt.Errorf("%w: it has no %s", ErrNotPage, strings.TrimSuffix("response."+l.List, "."))
 	}
 	return p.page, nil
 }

@@ -3,6 +3,7 @@ package duo
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
@@ -39,6 +40,7 @@ type Poller struct {
 	behind   time.Duration // how far Duo's clock is behind ours
 	anew     bool          // the window was opened anew because of that
 	missed   Millis        // what may be gone, not yet said
+	crowded  Millis        // the second last said to be too full
 	full     bool          // that more is within the overlap than can be remembered was said
 	pace     pace
 	state    state
@@ -92,7 +94,7 @@ func (p *Poller) step(ctx context.Context) (time.Duration, error) {
 	if err != nil {
 		return p.failed(err), nil
 	}
-	next, fresh, err := p.Cursor.Advance(page, p.Window, p.pageSize, now)
+	next, fresh, err := p.Cursor.Advance(p.Log, page, p.Window, p.pageSize, now)
 	if err != nil {
 		return p.failed(err), nil
 	}
@@ -100,7 +102,7 @@ func (p *Poller) step(ctx context.Context) (time.Duration, error) {
 	if err := p.Deliver(ctx, fresh, next); err != nil {
 		return 0, err
 	}
-	p.warn(next)
+	p.warn(next, len(page.Records))
 	p.Cursor = next
 	if next.CaughtUp() {
 		return p.Window.PollInterval, nil
@@ -109,7 +111,7 @@ func (p *Poller) step(ctx context.Context) (time.Duration, error) {
 }
 
 func (p *Poller) fetch(ctx context.Context, now time.Time) (Page, error) {
-	a, err := p.Client.Get(ctx, p.Log.Path, p.Cursor.Params(now, p.pageSize))
+	a, err := p.Client.Get(ctx, p.Log.Path, p.Cursor.Params(p.Log, now, p.pageSize))
 	if !a.Date.IsZero() {
 		// Date has whole seconds, so less than one is no difference.
 		if p.behind = a.Sent.Sub(a.Date); p.behind <= time.Second {
@@ -125,7 +127,7 @@ func (p *Poller) fetch(ctx context.Context, now time.Time) (Page, error) {
 // failed notes a failed call, says so if the trouble is new, and returns how
 // long to wait.
 func (p *Poller) failed(err error) time.Duration {
-	t := diagnose(err)
+	t := diagnose(err, p.Log)
 	if p.state.kind != t.kind {
 		p.Logger.Log(context.Background(), t.level, p.Log.Name+": "+t.text)
 	}
@@ -175,14 +177,20 @@ func (p *Poller) recovered() {
 }
 
 // warn says what the operator should know of a page that was delivered.
-func (p *Poller) warn(next Cursor) {
+// records is how many the page held.
+func (p *Poller) warn(next Cursor, records int) {
 	if p.missed != 0 {
 		p.Logger.Warn(p.Log.Name + ": the checkpoint is older than the 180 days that Duo keeps; events before " + p.missed.String() + " that were not yet read are gone")
 		p.missed = 0
 	}
-	if len(next.Seen) == maxSeen && !p.full {
+	if next.Crowded != 0 && next.Crowded != p.crowded {
+		p.crowded = next.Crowded
+		p.Logger.Warn(fmt.Sprintf("%s: %d records of the second %s fill a page; this log can only be read by seconds, so that if there are more in that one, they are passed over",
+			p.Log.Name, records, p.crowded.Time().Format(time.RFC3339)))
+	}
+	if len(next.Seen) == p.Window.maxSeen() && !p.full {
 		p.full = true
-		p.Logger.Warn(p.Log.Name+": more records within the overlap than can be remembered; it is shortened", "remembered", maxSeen)
+		p.Logger.Warn(p.Log.Name+": more records within the overlap than can be remembered; it is shortened", "remembered", p.Window.maxSeen())
 	}
 }
 

@@ -120,11 +120,18 @@ func parseTime(s string) (time.Time, bool) {
 			return plausible(t)
 		}
 	}
+	// Seconds stay below 1e11 until the year 5138. A float does not hold all
+	// milliseconds, so that integers are read as such.
+	if n, err := strconv.ParseInt(s, 10, 64); err == nil && n > 0 && n <= 1e14 {
+		if n >= 1e11 {
+			return plausible(time.UnixMilli(n))
+		}
+		return plausible(time.Unix(n, 0))
+	}
 	n, err := strconv.ParseFloat(s, 64)
-	if err != nil || n <= 0 || n > 1e14 {
+	if err != nil || !(n > 0 && n <= 1e14) {
 		return time.Time{}, false
 	}
-	// Seconds stay below 1e11 until the year 5138.
 	if n >= 1e11 {
 		n /= 1000
 	}

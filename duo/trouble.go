@@ -31,9 +31,8 @@ type trouble struct {
 	wait  time.Duration // 0: by back-off
 }
 
-// diagnose names the cause of a failed call and its remedy. log is the name of
-// the log, for the text.
-func diagnose(err error) trouble {
+// diagnose names the cause of a failed call of a log and its remedy.
+func diagnose(err error, l Log) trouble {
 	var limit *RateLimitError
 	var api *APIError
 	switch {
@@ -43,7 +42,7 @@ func diagnose(err error) trouble {
 			text: "Duo limits the calls (HTTP 429); waiting at least a minute and going on slower",
 		}
 	case errors.As(err, &api):
-		return diagnoseAPI(api)
+		return diagnoseAPI(api, l)
 	case errors.Is(err, ErrTooLarge):
 		return trouble{kind: "large", level: slog.LevelWarn, text: err.Error() + "; asking for fewer records per call"}
 	case errors.Is(err, ErrPaging), errors.Is(err, ErrNotPage):
@@ -53,7 +52,7 @@ func diagnose(err error) trouble {
 	return trouble{kind: kind, level: slog.LevelWarn, text: "Duo cannot be reached: " + err.Error() + remedy + "; retrying"}
 }
 
-func diagnoseAPI(e *APIError) trouble {
+func diagnoseAPI(e *APIError, l Log) trouble {
 	t := trouble{kind: fmt.Sprint(e.Status, "/", e.Code), level: slog.LevelError, wait: operatorWait}
 	switch {
 	case e.Status == http.StatusBadRequest:
@@ -71,6 +70,12 @@ func diagnoseAPI(e *APIError) trouble {
 		t.level, t.wait = slog.LevelWarn, 0
 		t.text = fmt.Sprintf("Duo answers with an error (%v); retrying", e)
 		return t
+	}
+	if e.Status != http.StatusUnauthorized && !l.Default {
+		t.level = slog.LevelWarn // many accounts do not have such a log, or no more
+	}
+	if e.Status != http.StatusUnauthorized && l.Successor != "" {
+		t.text += fmt.Sprintf("; Duo retires it, its events are in %s too", l.Successor)
 	}
 	t.text += "; trying again every 5 minutes"
 	return t

@@ -1,6 +1,7 @@
 package duo
 
 import (
+	"cmp"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -14,7 +15,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/google/go-cmp/cmp"
+	gocmp "github.com/google/go-cmp/cmp"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -31,41 +32,50 @@ func TestDiagnoseGolden(t *testing.T) {
 	for _, tc := range []struct {
 		name string
 		err  error
+		log  string // authentication if empty
 	}{
-		{"429", &RateLimitError{}},
-		{"429 with Retry-After", &RateLimitError{RetryAfter: 2 * time.Minute}},
-		{"429 with a short Retry-After", &RateLimitError{RetryAfter: time.Second}},
-		{"400", &APIError{Status: 400, Code: 40002, Message: "Invalid request parameters", Detail: "mintime"}},
-		{"401 missing key", &APIError{Status: 401, Code: 40101, Message: "Missing request credentials"}},
-		{"401 unknown key", &APIError{Status: 401, Code: 40102, Message: "Invalid integration key in request credentials"}},
-		{"401 signature", signature(time.Second)},
-		{"401 signature, clock just right", signature(59 * time.Second)},
-		{"401 signature, clock ahead", signature(time.Hour + 5*time.Second)},
-		{"401 signature, clock behind", signature(-10 * time.Minute)},
-		{"401 signature, no Date", &APIError{Status: 401, Code: 40103, Sent: noon}},
-		{"401 of a gateway", &APIError{Status: 401, Message: "not JSON but text/html of 30 bytes"}},
-		{"403", &APIError{Status: 403, Code: 40301, Message: "Access forbidden"}},
-		{"404", &APIError{Status: 404, Code: 40401, Message: "Resource not found"}},
-		{"410", &APIError{Status: 410}},
-		{"302", &APIError{Status: 302, Location: "https://login.example.com/a?token=x"}},
-		{"302 with a password", &APIError{Status: 302, Location: "https://user:hunter2@login.example.com/"}},
-		{"302 to a path", &APIError{Status: 302, Location: "/login"}},
-		{"500", &APIError{Status: 500, Code: 50001, Message: "Internal server error"}},
-		{"503 of a gateway", &APIError{Status: 503, Message: "not JSON but text/html of 90 bytes"}},
-		{"too large", ErrTooLarge},
-		{"no page", fmt.Errorf("%w: it has no response.items", ErrNotPage)},
-		{"paging", fmt.Errorf("%w: the next_offset %q came again", ErrPaging, "1,a")},
-		{"unknown authority", fmt.Errorf("tls: failed to verify certificate: %w", x509.UnknownAuthorityError{})},
-		{"host name", x509.HostnameError{Certificate: &x509.Certificate{DNSNames: []string{"example.com"}}, Host: "api-00000000.duosecurity.com"}},
-		{"expired", x509.CertificateInvalidError{Reason: x509.Expired, Detail: "it is over"}},
-		{"name resolution", &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "api-00000000.duosecurity.com", IsNotFound: true}}},
-		{"refused", refused},
-		{"proxy refused", &net.OpError{Op: "proxyconnect", Net: "tcp", Err: refused}},
-		{"deadline", context.DeadlineExceeded},
-		{"timeout", errors.New("no answer within 30s")},
-		{"cut off", io.ErrUnexpectedEOF},
+		{name: "429", err: &RateLimitError{}},
+		{name: "429 with Retry-After", err: &RateLimitError{RetryAfter: 2 * time.Minute}},
+		{name: "429 with a short Retry-After", err: &RateLimitError{RetryAfter: time.Second}},
+		{name: "400", err: &APIError{Status: 400, Code: 40002, Message: "Invalid request parameters", Detail: "mintime"}},
+		{name: "401 missing key", err: &APIError{Status: 401, Code: 40101, Message: "Missing request credentials"}},
+		{name: "401 unknown key", err: &APIError{Status: 401, Code: 40102, Message: "Invalid integration key in request credentials"}},
+		{name: "401 signature", err: signature(time.Second)},
+		{name: "401 signature, clock just right", err: signature(59 * time.Second)},
+		{name: "401 signature, clock ahead", err: signature(time.Hour + 5*time.Second)},
+		{name: "401 signature, clock behind", err: signature(-10 * time.Minute)},
+		{name: "401 signature, no Date", err: &APIError{Status: 401, Code: 40103, Sent: noon}},
+		{name: "401 of a gateway", err: &APIError{Status: 401, Message: "not JSON but text/html of 30 bytes"}},
+		{name: "403", err: &APIError{Status: 403, Code: 40301, Message: "Access forbidden"}},
+		{name: "404", err: &APIError{Status: 404, Code: 40401, Message: "Resource not found"}},
+		{name: "410", err: &APIError{Status: 410}},
+		{name: "302", err: &APIError{Status: 302, Location: "https://login.example.com/a?token=x"}},
+		{name: "302 with a password", err: &APIError{Status: 302, Location: "https://user:hunter2@login.example.com/"}},
+		{name: "302 to a path", err: &APIError{Status: 302, Location: "/login"}},
+		{name: "500", err: &APIError{Status: 500, Code: 50001, Message: "Internal server error"}},
+		{name: "503 of a gateway", err: &APIError{Status: 503, Message: "not JSON but text/html of 90 bytes"}},
+		{name: "too large", err: ErrTooLarge},
+		{name: "no page", err: fmt.Errorf("%w: it has no response.items", ErrNotPage)},
+		{name: "paging", err: fmt.Errorf("%w: the next_offset %q came again", ErrPaging, "1,a")},
+		{name: "unknown authority", err: fmt.Errorf("tls: failed to verify certificate: %w", x509.UnknownAuthorityError{})},
+		{name: "host name", err: x509.HostnameError{Certificate: &x509.Certificate{DNSNames: []string{"example.com"}}, Host: "api-00000000.duosecurity.com"}},
+		{name: "expired", err: x509.CertificateInvalidError{Reason: x509.Expired, Detail: "it is over"}},
+		{name: "name resolution", err: &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "api-00000000.duosecurity.com", IsNotFound: true}}},
+		{name: "refused", err: refused},
+		{name: "proxy refused", err: &net.OpError{Op: "proxyconnect", Net: "tcp", Err: refused}},
+		{name: "deadline", err: context.DeadlineExceeded},
+		{name: "timeout", err: errors.New("no answer within 30s")},
+		{name: "cut off", err: io.ErrUnexpectedEOF},
+		{name: "403 of a retired log", err: &APIError{Status: 403, Code: 40301, Message: "Access forbidden"}, log: "administrator"},
+		{name: "404 of a retired log", err: &APIError{Status: 404, Code: 40401, Message: "Resource not found"}, log: "telephony_v1"},
+		{name: "404 of an optional log", err: &APIError{Status: 404, Code: 40401, Message: "Resource not found"}, log: "trust_monitor"},
+		{name: "401 of a retired log", err: &APIError{Status: 401, Code: 40101, Message: "Missing request credentials"}, log: "administrator"},
 	} {
-		d := diagnose(tc.err)
+		l, err := LookupLog(cmp.Or(tc.log, "authentication"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := diagnose(tc.err, l)
 		fmt.Fprintf(&b, "%s: kind %s, %v, wait %v\n    %s\n", tc.name, d.kind, d.level, d.wait, d.text)
 		if d.kind == "" || strings.Contains(d.text, "hunter2") {
 			t.Errorf("%s: line %q, kind %q", tc.name, d.text, d.kind)
@@ -81,7 +91,7 @@ func TestDiagnoseGolden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff(string(want), b.String()); diff != "" {
+	if diff := gocmp.Diff(string(want), b.String()); diff != "" {
 		t.Errorf("run with -update if this is meant (-want +got):\n%s", diff)
 	}
 }

@@ -1,0 +1,179 @@
+package duo
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func trustMonitor() Log {
+	l, err := LookupLog("trustmonitor")
+	if err != nil {
+		panic(err)
+	}
+	return l
+}
+
+// trustDuo is the Trust Monitor as Duo keeps it. An offset counts the window's
+// records.
+type trustDuo struct {
+	t       *testing.T
+	seconds []int64 // of the events, after noon, in the order in which they were filed
+	page    int     // most records that it sends, whatever it is asked for
+	newest  bool    // the newest stands first
+	opaque  bool    // the offset is a string
+	ends    bool    // the last page has an offset too
+	calls   int
+}
+
+func (d *trustDuo) answer(l Log, c Cursor, now time.Time, pageSize int) Page {
+	d.t.Helper()
+	d.calls++
+	params := c.Params(l, now, pageSize)
+	number := func(name string) int64 {
+		n, err := strconv.ParseInt(strings.TrimPrefix(params.Get(name), "at-"), 10, 64)
+		if err != nil {
+			d.t.Fatalf("%s %q: %v", name, params.Get(name), err)
+		}
+		return n
+	}
+	from, to, skip := Millis(number("mintime")), Millis(number("maxtime")), 0
+	if params.Has("offset") {
+		skip = int(number("offset"))
+	}
+	var in []int64
+	for _, s := range d.seconds {
+		if at := ToMillis(noon) + Millis(1000*s); at >= from && at <= to {
+			in = append(in, s)
+		}
+	}
+	slices.Sort(in)
+	if d.newest {
+		slices.Reverse(in)
+	}
+	skip = min(skip, len(in))
+	end := min(skip+min(d.page, int(number("limit"))), len(in))
+	var list []string
+	for _, s := range in[skip:end] {
+		list = append(list, fmt.Sprintf(`{"sekey":"SE%d","surfaced_timestamp":%d}`, s, int64(ToMillis(noon))+1000*s))
+	}
+	metadata := "{}"
+	switch {
+	case end == len(in) && !d.ends:
+	case d.opaque:
+		metadata = fmt.Sprintf(`{"next_offset":"at-%d"}`, end)
+	default:
+		metadata = fmt.Sprintf(`{"next_offset":%d}`, end)
+	}
+	p, err := ParsePage(l, fmt.Appendf(nil, `{"stat":"OK","response":{"events":[%s],"metadata":%s}}`, strings.Join(list, ","), metadata))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return p
+}
+
+// Whatever the order, the page size and the form of the offset, and with events
+// filed late: each arrives once.
+func TestPositionDelivers(t *testing.T) {
+	l := trustMonitor()
+	for seed := range uint64(100) {
+		r := rand.New(rand.NewPCG(seed, 0))
+		d := &trustDuo{t: t, page: 1 + r.IntN(5), newest: r.IntN(2) == 0, opaque: r.IntN(2) == 0, ends: r.IntN(2) == 0}
+		w := Window{Delay: 2 * time.Minute, Overlap: 5 * time.Minute, PollInterval: time.Minute, PageSize: 1 + r.IntN(5)}
+		c, got := NewCursor(noon, noon), map[string]int{}
+		for m := range 60 {
+			now := minute(float64(m))
+			for range r.IntN(4) { // between 1 and 6 minutes old
+				if s := int64(60*m) - 60 - r.Int64N(300); s >= 0 && !slices.Contains(d.seconds, s) && m < 50 {
+					d.seconds = append(d.seconds, s)
+				}
+			}
+			for {
+				open, wait, _ := c.Open(now, w)
+				if wait > 0 {
+					break
+				}
+				next, fresh, err := open.Advance(l, d.answer(l, open, now, w.PageSize), w, w.PageSize, now)
+				if err != nil {
+					t.Fatalf("seed %d: %v", seed, err)
+				}
+				for _, f := range fresh {
+					got[f.id]++
+				}
+				if c = throughJSON(t, next); c.CaughtUp() {
+					break
+				}
+			}
+		}
+		want := map[string]int{}
+		for _, s := range d.seconds {
+			want[fmt.Sprint("SE", s)] = 1
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Fatalf("seed %d: times delivered (-want +got):\n%s", seed, diff)
+		}
+	}
+}
+
+// An idle one costs one call a poll: its last page has no offset.
+func TestPositionIdleCalls(t *testing.T) {
+	l := trustMonitor()
+	d := &trustDuo{t: t, page: 200, seconds: []int64{10, 20, 30}}
+	c := NewCursor(noon, noon)
+	for m := range 100 {
+		now := minute(float64(3 + m))
+		open, _, _ := c.Open(now, window)
+		next, _, err := open.Advance(l, d.answer(l, open, now, 200), window, 200, now)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c = next
+	}
+	if d.calls != 100 || !c.CaughtUp() {
+		t.Errorf("%d calls in 100 polls, caught up: %v", d.calls, c.CaughtUp())
+	}
+}
+
+// An offset that leads back is an error, not a page.
+func TestPositionGoesOn(t *testing.T) {
+	for _, tc := range []struct {
+		before, next string
+		want         bool
+	}{
+		{"", "2", true}, {"2", "", true}, {"2", "3", true}, {"9", "10", true},
+		{"2", "2", false}, {"3", "2", false}, {"10", "9", false},
+		{"b", "a", true}, {"a", "a", false}, {"2", "a", true},
+	} {
+		c, _, _ := NewCursor(noon, noon).Open(minute(30), window)
+		c.Next = tc.before
+		p := Page{Records: []Record{newRecord(trustMonitor(), []byte(`{"sekey":"SE1"}`))}, Next: tc.next}
+		if _, _, err := c.Advance(trustMonitor(), p, window, 3, noon); errors.Is(err, ErrPaging) == tc.want {
+			t.Errorf("%q after %q: %v", tc.next, tc.before, err)
+		}
+	}
+}
+
+// An event without a time is delivered once.
+func TestPositionWithoutTime(t *testing.T) {
+	l := trustMonitor()
+	p := Page{Records: []Record{newRecord(l, []byte(`{"sekey":"SE1"}`)), newRecord(l, []byte(`{"sekey":"SE2","surfaced_timestamp":1714564860000}`))}}
+	c, n := NewCursor(noon, noon), 0
+	for m := range 20 {
+		open, _, _ := c.Open(minute(float64(4+m)), window)
+		next, fresh, err := open.Advance(l, p, window, 3, minute(float64(4+m)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, n = next, n+len(fresh)
+	}
+	if n != 2 {
+		t.Errorf("%d delivered, want 2", n)
+	}
+}

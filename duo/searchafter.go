@@ -1,0 +1,96 @@
+package duo
+
+import (
+	"cmp"
+	"fmt"
+	"net/url"
+	"strconv"
+	"time"
+)
+
+// searchAfter is the paging of the v2 logs: a window with both bounds, and a
+// next_offset that names the millisecond and the id of the page's last record.
+type searchAfter struct{}
+
+func (searchAfter) params(c Cursor, now time.Time, pageSize int) url.Values {
+	p := url.Values{
+		"mintime": {strconv.FormatInt(int64(c.begin(now)), 10)},
+		"maxtime": {strconv.FormatInt(int64(c.Until), 10)},
+		"limit":   {strconv.Itoa(pageSize)},
+		"sort":    {"ts:asc"},
+	}
+	if c.Next != "" {
+		p.Set("next_offset", c.Next)
+	}
+	return p
+}
+
+func (searchAfter) advance(c Cursor, p Page, w Window, pageSize int, now time.Time) (Cursor, []Record, error) {
+	n, end := len(p.Records), p.end(c.Until)
+	if n > 0 && c.Next != "" && p.Next == c.Next {
+		return c, nil, fmt.Errorf("%w: the next_offset %q came again", ErrPaging, p.Next)
+	}
+	if c.Next != "" && end != 0 && end < c.Last {
+		return c, nil, fmt.Errorf("%w: the page ends at %v, before the one before it, at %v", ErrPaging, end, c.Last)
+	}
+	switch {
+	case n == 0 && c.Next != "":
+		c.Verified, c.VerifiedAt, c.Tail = c.Newest, c.Until, c.Next
+		if c.PageLen == c.PageCap {
+			c.PageCap = 0 // what looked like the cap was the end
+		}
+	case n > 0 && c.Short && n == c.PageLen:
+		// A short page was not the last one: this Duo caps its pages.
+		c.PageCap = n
+	case n > c.PageCap:
+		c.PageCap = 0
+	}
+	begin := cmp.Or(c.Last, c.From)
+	placed := max(begin, end)
+	fresh, equal := c.take(p.Records, c.Equal, func(r *Record) Millis {
+		switch {
+		case r.timed:
+			// A time that is out of order must not be forgotten before its place.
+			return min(max(ToMillis(r.Time), begin), placed)
+		case end != 0:
+			r.Time = end.Time()
+		default:
+			r.Time = now
+		}
+		return placed
+	})
+	c.Last, c.Equal = placed, equal
+	c.Newest, c.Read = max(c.Newest, end), c.Read+n
+	c.prune(w, placed-Millis(w.Overlap.Milliseconds()))
+	if c.ends(p, w, pageSize) {
+		c.close(w)
+	} else {
+		c.Next, c.PageLen, c.Short = p.Next, n, n < pageSize
+	}
+	return c, fresh, nil
+}
+
+// ends reports whether the page was the last one of its window. A short page
+// ends it, so that an idle log costs one call. But Duo may cap its pages lower
+// than asked: so a short page is followed up where the total says that there is
+// more, and, since no total is to be relied on, where its newest record is so
+// old that the next windows would not get beyond it, once for each such record.
+func (c *Cursor) ends(p Page, w Window, pageSize int) bool {
+	n := len(p.Records)
+	if n == 0 || p.Next == "" || p.beyond(c.Until) {
+		return true
+	}
+	if n >= pageSize || c.Read < p.Total {
+		return false
+	}
+	if c.PageCap > 0 && n >= c.PageCap {
+		return false
+	}
+	if c.verified(p.Next, w) {
+		return true
+	}
+	if c.Short && n < c.PageLen {
+		return true // shorter still: these are the newest
+	}
+	return c.recent(w)
+}
