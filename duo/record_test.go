@@ -193,6 +193,7 @@ func TestEventID(t *testing.T) {
 func TestLookupLog(t *testing.T) {
 	for name, want := range map[string]string{
 		"authentication": "authentication", "auth": "authentication", "AUTH": "authentication", "Activity": "activity", "telephony": "telephony",
+		"adminaction": "administrator", "trustmonitor": "trust_monitor", "telephony_v1": "telephony_v1", "offline_enrollment": "offline_enrollment",
 	} {
 		l, err := LookupLog(name)
 		if err != nil || l.Name != want {
@@ -200,7 +201,7 @@ func TestLookupLog(t *testing.T) {
 		}
 	}
 	_, err := LookupLog("sso")
-	want := `there is no log "sso"; the logs are authentication, activity, telephony`
+	want := `there is no log "sso"; the logs are authentication, activity, telephony, trust_monitor, administrator, offline_enrollment, telephony_v1`
 	if err == nil || !strings.HasPrefix(err.Error(), want) {
 		t.Errorf("error %v, want %s", err, want)
 	}

@@ -50,7 +50,7 @@ var logs = []Log{
 	},
 	{
 		Name: "trust_monitor", Aliases: []string{"trustmonitor"}, EventType: "trust_monitor", Path: "/admin/v1/trust_monitor/events",
-		List: "events", ID: "sekey", Times: []string{"surfaced_timestamp", "bypass_status_enabled"}, PageMax: 200, paging: position{},
+		List: "events", ID: "sekey", Times: []string{"surfaced_timestamp", "bypass_status_enabled", "state_updated_timestamp"}, PageMax: 200, paging: position{},
 	},
 	{
 		Name: "administrator", Aliases: []string{"adminaction"}, EventType: "administrator", Path: "/admin/v1/logs/administrator",

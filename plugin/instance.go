@@ -226,7 +226,7 @@ func (in *instance) deliverer(key checkpoint.Stream, l duo.Log) func(context.Con
 			if data == nil {
 				data = make([]byte, 0, part+part/8)
 			}
-			data = enc.Append(data, record.Event{Raw: r.Raw, Time: r.Time, EventType: l.Name, Host: host, EventID: r.EventID})
+			data = enc.Append(data, record.Event{Raw: r.Raw, Time: r.Time, EventType: l.EventType, Host: host, EventID: r.EventID})
 		}
 		// A page of a few events must not hold the memory of a whole part.
 		return in.queue.push(ctx, batch{stream: key, data: bytes.Clone(data), cursor: &c})

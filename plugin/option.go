@@ -76,7 +76,7 @@ var optionTable = []option{
 	},
 	{
 		name: "logs", def: "authentication, activity, telephony",
-		help: "Which logs, separated by commas, or `all`. One value, also in YAML: of several, Fluent Bit passes on only the first.",
+		help: "Which [logs](#logs), separated by commas, or `all`, which leaves out those that Duo retires. One value, also in YAML: of several, Fluent Bit passes on only the first.",
 		set:  setLogs,
 	},
 	{
@@ -241,6 +241,11 @@ func (o *options) warn() {
 	if o.window.Delay < 2*time.Minute {
 		add("delay %s: Duo's logs are consistent only after 2m; events filed later than delay and overlap together can be missed", o.window.Delay)
 	}
+	for _, l := range o.logs {
+		if l.Successor != "" && o.reads(l.Successor) {
+			add("logs: %s beside %s brings its events twice, in two forms; Duo retires %s", l.Name, l.Successor, l.Name)
+		}
+	}
 	if h := o.credentials.Host; h != "" && !isDuoHost(h) {
 		add("api_host %q is not one of Duo's own; that is right only for a gateway or a test server", h)
 	}
@@ -342,17 +347,12 @@ func setLogs(o *options, v string, _ time.Time) error {
 		if name = strings.TrimSpace(name); name == "" {
 			continue
 		}
-		found := duo.Logs()
-		if !strings.EqualFold(name, "all") {
-			l, err := duo.LookupLog(name)
-			if err != nil {
-				unknown = append(unknown, err)
-				continue
-			}
-			found = []duo.Log{l}
+		found, err := namedLogs(name)
+		if err != nil {
+			unknown = append(unknown, err)
 		}
 		for _, l := range found {
-			if !slices.ContainsFunc(o.logs, func(k duo.Log) bool { return k.Name == l.Name }) {
+			if !o.reads(l.Name) {
 				o.logs = append(o.logs, l)
 			}
 		}
@@ -361,6 +361,24 @@ func setLogs(o *options, v string, _ time.Time) error {
 		return errors.New("no log is named")
 	}
 	return errors.Join(unknown...)
+}
+
+// namedLogs returns the log of a name; for "all" those that Duo has not
+// retired, since the events of the others are in them too.
+func namedLogs(name string) ([]duo.Log, error) {
+	if strings.EqualFold(name, "all") {
+		return slices.DeleteFunc(duo.Logs(), func(l duo.Log) bool { return l.Successor != "" }), nil
+	}
+	l, err := duo.LookupLog(name)
+	if err != nil {
+		return nil, err
+	}
+	return []duo.Log{l}, nil
+}
+
+// reads reports whether a log is one of those that are pulled.
+func (o *options) reads(log string) bool {
+	return slices.ContainsFunc(o.logs, func(l duo.Log) bool { return l.Name == log })
 }
 
 func setSince(o *options, v string, now time.Time) error {

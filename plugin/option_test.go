@@ -170,8 +170,9 @@ var goodValues = []struct {
 	{"logs", " telephony , activity,, ", "telephony activity"},
 	{"logs", "auth", "authentication"},
 	{"logs", "auth, authentication, telephony, Telephony", "authentication telephony"},
-	{"logs", "All", "authentication activity telephony"},
-	{"logs", "telephony, all", "telephony authentication activity"},
+	{"logs", "All", "authentication activity telephony trust_monitor"},
+	{"logs", "telephony, all", "telephony authentication activity trust_monitor"},
+	{"logs", "adminaction, trustmonitor,offline_enrollment, telephony_v1", "administrator trust_monitor offline_enrollment telephony_v1"},
 	{"since", "now", today},
 	{"since", "NOW", today},
 	{"since", "0", today},
@@ -310,7 +311,7 @@ var wrongValues = []struct{ option, value, want string }{
 	{"secret_key_file", ".", `secret_key_file ".": not a file of at most 4096 bytes; it must hold the secret key alone`},
 	{"secret_key_file", "empty", `secret_key_file "empty": the file is empty; it must hold the secret key alone`},
 	{"secret_key_file", "quoted", `secret_key_file "quoted": a key consists of letters and digits; paste it without blanks and quotes`},
-	{"logs", "authentification", `logs "authentification": there is no log "authentification"; the logs are authentication, activity, telephony`},
+	{"logs", "authentification", `logs "authentification": there is no log "authentification"; the logs are authentication, activity, telephony, trust_monitor, administrator, offline_enrollment, telephony_v1`},
 	{"logs", ", ,", `logs ", ,": no log is named`},
 	{"since", "yesterday", `since "yesterday": give a duration (90m, 30d), a date (2006-01-02), an RFC 3339 time, or now`},
 	{"since", "-5m", `since "-5m": give a duration (90m, 30d), a date (2006-01-02), an RFC 3339 time, or now`},
@@ -451,7 +452,7 @@ func TestOptionProblemsAtOnce(t *testing.T) {
 		`ikey "DI 0000": a key consists of letters and digits; paste it without blanks and quotes`,
 		`skey [redacted]: a key consists of letters and digits; paste it without blanks and quotes`,
 		`secret_key_file "missing": cannot be read: stat missing: no such file or directory`,
-		`logs "auth, radius": there is no log "radius"; the logs are authentication, activity, telephony`,
+		`logs "auth, radius": there is no log "radius"; the logs are authentication, activity, telephony, trust_monitor, administrator, offline_enrollment, telephony_v1`,
 		`since "1y": give a duration (90m, 30d), a date (2006-01-02), an RFC 3339 time, or now`,
 		`poll_interval "1": give a number with its unit (s, m, h, d), such as 60s`,
 		`delay "2 min": give a number with its unit (s, m, h, d), such as 2m`,
@@ -503,6 +504,12 @@ func TestOptionWarnings(t *testing.T) {
 		{"looks like Duo", without(keys, "api_host") + "api_host api-0a1b2c3d.duosecurity.com.example.com", []string{like}},
 		{"Duo with a port", without(keys, "api_host") + "api_host api-0a1b2c3d.duofederal.com:443", nil},
 		{"a misspelt name", keys + "pagesize 100", []string{typo}},
+		{"a retired log beside its successor", keys + "logs activity, adminaction, telephony_v1", []string{
+			"logs: administrator beside activity brings its events twice, in two forms; Duo retires administrator"}},
+		{"both retired ones beside activity", keys + "logs administrator, offline_enrollment, activity", []string{
+			"logs: administrator beside activity brings its events twice, in two forms; Duo retires administrator",
+			"logs: offline_enrollment beside activity brings its events twice, in two forms; Duo retires offline_enrollment"}},
+		{"retired logs alone", keys + "logs administrator, telephony_v1", nil},
 		{"all of them", without(keys, "api_host") + "api_host gateway.example.com:8443\npoll_interval 9999ms\ndelay 119s\npagesize 1", []string{often, early, gateway, typo}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -65,7 +65,11 @@ func TestLogs(t *testing.T) {
 		got = append(got, []string{row[0], row[1], row[3], row[4]})
 	}
 	for _, l := range duo.Logs() {
-		want = append(want, []string{code(l.Name), code(slices.Clone(l.Aliases)...), code(l.Path), code(l.ID)})
+		var id []string
+		if l.ID != "" {
+			id = []string{l.ID}
+		}
+		want = append(want, []string{code(l.Name), code(slices.Clone(l.Aliases)...), code(l.Path), code(id...)})
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("logs (-code +README):\n%s", diff)
@@ -105,7 +109,7 @@ func TestRecord(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, records, err := duo.NewCursor(page.Records[0].Time, page.Records[0].Time).Advance(page, duo.Window{}, 1000, page.Records[0].Time)
+	_, records, err := duo.NewCursor(page.Records[0].Time, page.Records[0].Time).Advance(log, page, duo.Window{}, 1000, page.Records[0].Time)
 	if err != nil {
 		t.Fatal(err)
 	}
