@@ -103,7 +103,7 @@ func (f *Fault) fits(c Call) bool {
 	paged := f.Kind == FaultSameOffset || f.Kind == FaultRewind
 	return (f.Log == "" || f.Log == c.Log) &&
 		(f.Match == nil || f.Match(c)) &&
-		(!paged || c.Param("next_offset") != "")
+		(!paged || c.Param(kindOf(c.Path).offset) != "")
 }
 
 // fixed says whether the fault takes the place of an answer.

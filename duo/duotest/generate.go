@@ -16,12 +16,14 @@ type Options struct {
 }
 
 // Generator makes plausible records of one log: full-size, varied, with Duo's keys in Duo's order. Equal seeds make equal
-// records. Ids are unique unless a quirk repeats one. It is not safe for concurrent use.
+// records. Ids are unique unless a quirk repeats one, and so is the content of records that have none. It is not safe for concurrent use.
 type Generator struct {
 	kind               kind
 	options            Options
 	rand               *rand.Rand
 	lastID, previousID string // of the record at hand, and of the one before
+	last, previous     object // the record at hand, and the one before
+	serial             int    // see number
 }
 
 // NewGenerator returns a generator for a log. It panics on a log that does not exist.
@@ -33,7 +35,7 @@ func NewGenerator(log string, seed uint64, options Options) *Generator {
 			return &Generator{kind: k, options: options, rand: rand.New(rand.NewPCG(seed, h.Sum64()))}
 		}
 	}
-	panic(fmt.Sprintf("duotest: log %q: want one of %q", log, Logs()))
+	panic(fmt.Sprintf("duotest: log %q: want one of %q", log, AllLogs()))
 }
 
 // NewRecords returns n records without quirks, spread over [from, to] and sorted by time. See Generator.Spread.
@@ -41,14 +43,16 @@ func NewRecords(log string, seed uint64, from, to time.Time, n int) []json.RawMe
 	return NewGenerator(log, seed, Options{}).Spread(from, to, n)
 }
 
-// At returns a record of that time, which is written with microseconds.
+// At returns a record of that time, which is written as the log does: with microseconds in v2, in whole seconds in v1, in
+// milliseconds in trust_monitor.
 func (g *Generator) At(t time.Time) json.RawMessage {
 	t = t.UTC().Truncate(time.Microsecond)
-	g.previousID = g.lastID
+	g.previousID, g.previous = g.lastID, g.last
 	o := g.kind.record(g, t)
 	if g.options.Quirks > 0 && g.rand.Float64() < g.options.Quirks {
 		pick(g, g.kind.quirks)(g, o)
 	}
+	g.last = o
 	return appendJSON(nil, o)
 }
 
@@ -94,6 +98,15 @@ func (g *Generator) newID() string {
 func (g *Generator) uuid() string {
 	a, b := g.rand.Uint64(), g.rand.Uint64()
 	return fmt.Sprintf("%08x-%04x-4%03x-%04x-%012x", a>>32, a>>16&0xffff, a&0xfff, b>>48&0x3fff|0x8000, b&0xffffffffffff)
+}
+
+// number returns another number below ten million each time.
+func (g *Generator) number() int {
+	if g.serial == 0 {
+		g.serial = 1 + g.rand.IntN(10_000_000)
+	}
+	g.serial++
+	return g.serial * 7919 % 10_000_000 // 7919 divides no power of ten, so none comes twice before all came
 }
 
 // key returns the key of the n-th thing of a sort, which is always the same: the sort's two letters and eighteen more.

@@ -14,7 +14,17 @@ import (
 // TestRecords holds generated records to what their users count on.
 func TestRecords(t *testing.T) {
 	from, to := epoch.Add(-time.Hour), epoch
-	sizes := map[string][2]int{Authentication: {1500, 1900}, Activity: {1000, 1700}, Telephony: {200, 300}} // bytes, on average
+	type between [2]int
+	want := map[string]struct{ id, size, ties between }{ // characters; bytes, on average; records of the millisecond of the one before
+		Authentication:    {id: between{36, 36}, size: between{1500, 1900}, ties: between{150, 600}},
+		Activity:          {id: between{36, 36}, size: between{1000, 1700}, ties: between{150, 600}},
+		Telephony:         {id: between{36, 36}, size: between{200, 300}, ties: between{150, 600}},
+		Administrator:     {size: between{200, 350}, ties: between{400, 800}}, // times are whole seconds
+		OfflineEnrollment: {size: between{250, 400}, ties: between{400, 800}},
+		TelephonyV1:       {size: between{120, 200}, ties: between{400, 800}},
+		TrustMonitor:      {id: between{20, 20}, size: between{700, 1700}, ties: between{150, 600}},
+	}
+	within := func(n int, b between) bool { return n >= b[0] && n <= b[1] }
 	for _, k := range kinds {
 		t.Run(k.name, func(t *testing.T) {
 			records := NewRecords(k.name, 1, from, to, 3000)
@@ -25,10 +35,14 @@ func TestRecords(t *testing.T) {
 					t.Fatalf("not JSON in one line: %q", raw)
 				}
 				e := k.read(raw, time.Time{})
-				if ids[e.id] || len(e.id) != 36 {
-					t.Fatalf("id %q: want a UUID that was not there before", e.id)
+				unique := e.id
+				if k.id == "" {
+					unique = string(raw)
 				}
-				ids[e.id] = true
+				if ids[unique] || !within(len(e.id), want[k.name].id) {
+					t.Fatalf("id %q, want one of %v characters; or there is another like this: %s", e.id, want[k.name].id, raw)
+				}
+				ids[unique] = true
 				if e.ms < last.ms || e.ms < from.UnixMilli() || e.ms > to.UnixMilli() {
 					t.Fatalf("time %d after %d: want order, within %d and %d", e.ms, last.ms, from.UnixMilli(), to.UnixMilli())
 				}
@@ -37,11 +51,11 @@ func TestRecords(t *testing.T) {
 				}
 				last, size = e.cursor, size+len(raw)
 			}
-			if mean := size / len(records); mean < sizes[k.name][0] || mean > sizes[k.name][1] {
-				t.Errorf("%d bytes a record, want %v", mean, sizes[k.name])
+			if mean := size / len(records); !within(mean, want[k.name].size) {
+				t.Errorf("%d bytes a record, want %v", mean, want[k.name].size)
 			}
-			if ties < 150 || ties > 600 {
-				t.Errorf("%d records share a millisecond with the one before, want about 300 of 3000", ties)
+			if !within(ties, want[k.name].ties) {
+				t.Errorf("%d of 3000 records share a millisecond with the one before, want %v", ties, want[k.name].ties)
 			}
 			if !slices.EqualFunc(records, NewRecords(k.name, 1, from, to, 3000), slices.Equal) {
 				t.Error("the same seed made other records")
@@ -60,8 +74,14 @@ func TestKeysStandInDuosOrder(t *testing.T) {
 			"ood_software reason result timestamp trusted_endpoint_status txid user",
 		Activity:  "access_device action activity_id actor akey application old_target outcome target ts",
 		Telephony: "context credits phone telephony_id ts txid type",
+
+		Administrator:     "action description isotimestamp object timestamp username",
+		OfflineEnrollment: "action description isotimestamp object timestamp username",
+		TelephonyV1:       "context credits isotimestamp phone timestamp type",
+		TrustMonitor: "explanations from_common_netblock from_new_user low_risk_ip priority_event priority_reasons sekey state " +
+			"state_updated_timestamp surfaced_auth surfaced_timestamp triage_event_uri triaged_as_interesting type",
 	}
-	for _, log := range Logs() {
+	for _, log := range AllLogs() {
 		var keys []string
 		eachMember(NewGenerator(log, 1, Options{}).At(epoch), func(key, _ []byte) { keys = append(keys, string(key)) })
 		if got := strings.Join(keys, " "); got != want[log] {
@@ -80,6 +100,14 @@ func TestVariety(t *testing.T) {
 		},
 		Activity:  {`"name": "admin_login"`, `"name": "o2fa_user_provisioned"`, `"target": null`, `"result": "FAILURE"`, `"details": "{\"created\": \"`},
 		Telephony: {`"type": "sms"`, `"type": "phone"`, `"context": "enrollment"`},
+
+		Administrator:     {`"action": "admin_login"`, `"description": "{\"notes\": \"request `, `"username": "API"`, `+00:00", "object": "user-`},
+		OfflineEnrollment: {`"action": "o2fa_user_provisioned"`, `"action": "o2fa_user_reenrolled"`, `\"factor\": \"security_key\"`},
+		TelephonyV1:       {`"type": "sms"`, `"type": "phone"`, `"context": "administrator login"`},
+		TrustMonitor: {
+			`"type": "auth"}`, `"type": "bypass_status"}`, `"type": "device_registration"}`, `"priority_event": true`, `"low_risk_ip": false`,
+			`"enabled_for": {"key": "DU`, `{"bypass_status_enabled": 1773`, `"surfaced_timestamp": 1773`,
+		},
 	}
 	for log, parts := range want {
 		var all strings.Builder
@@ -101,7 +129,7 @@ func TestQuirks(t *testing.T) {
 			g := NewGenerator(k.name, uint64(i), Options{})
 			g.At(epoch)
 			for range 8 { // some quirks have several forms
-				g.previousID = g.lastID
+				g.previousID, g.previous = g.lastID, g.last
 				o := k.record(g, epoch.Add(-time.Second/2))
 				plain := o.text()
 				quirk(g, o)

@@ -112,15 +112,20 @@ func (j *journal) release(now time.Time) {
 	j.file(batch)
 }
 
-func (j *journal) ids() []string {
+// all returns what the journal holds, filed or not, in the log's order.
+func (j *journal) all() []entry {
 	all := slices.Clone(j.entries)
 	for _, h := range j.held {
 		all = append(all, h.entry)
 	}
 	slices.SortStableFunc(all, func(a, b entry) int { return a.compare(b.cursor) })
-	ids := make([]string, len(all))
-	for i, e := range all {
-		ids[i] = e.id
+	return all
+}
+
+func (j *journal) ids() []string {
+	ids := []string{}
+	for _, e := range j.all() {
+		ids = append(ids, e.id)
 	}
 	return ids
 }
@@ -130,9 +135,9 @@ func (j *journal) search(c cursor) int {
 	return sort.Search(len(j.entries), func(i int) bool { return j.entries[i].compare(c) >= 0 })
 }
 
-// read returns the page that a window asks for; visible is the youngest millisecond that is shown.
-func (j *journal) read(w window, visible int64, config Config) page {
-	low, high := j.search(cursor{ms: w.mintime}), j.search(cursor{ms: min(w.maxtime, visible) + 1})
+// read returns the page that a window asks for.
+func (j *journal) read(w window, config Config) page {
+	low, high := j.search(cursor{ms: w.mintime}), j.search(cursor{ms: w.maxtime + 1})
 	high = max(low, high)
 	p := page{total: high - low}
 	if w.after != nil {
@@ -146,19 +151,24 @@ func (j *journal) read(w window, visible int64, config Config) page {
 			low = max(low, j.behind(at, *w.after))
 		}
 	}
-	n := min(w.limit, max(high-low, 0))
-	if config.PageCap > 0 {
-		n = min(n, config.PageCap)
+	if w.descending {
+		high -= w.skip
+	} else {
+		low += w.skip
 	}
+	n := min(w.limit, max(high-low, 0))
+	p.position = w.skip + n
 	if n == 0 {
 		return p
 	}
 	// Copied, since filing moves entries while the page is being sent.
 	if w.descending {
 		p.records = slices.Clone(j.entries[high-n : high])
-		slices.Reverse(p.records)
 	} else {
 		p.records = slices.Clone(j.entries[low : low+n])
+	}
+	if w.descending != w.reversed {
+		slices.Reverse(p.records)
 	}
 	p.last = &p.records[n-1].cursor
 	return p

@@ -3,6 +3,7 @@ package duotest
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf16"
@@ -21,6 +22,12 @@ type list []any
 
 // absent is the value of a key that is left out.
 type absent struct{}
+
+// sorted puts the keys into alphabetical order, as Duo's are.
+func (o object) sorted() object {
+	slices.SortFunc(o, func(a, b member) int { return strings.Compare(a.key, b.key) })
+	return o
+}
 
 // set replaces the value of a key, which must be there.
 func (o object) set(key string, value any) {

@@ -1,6 +1,8 @@
 package duotest
 
 import (
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -29,7 +31,7 @@ var authenticationQuirks = []func(*Generator, object){
 	setting(absent{}, "adaptive_trust_assessments"),
 	setting(absent{}, "timestamp"),
 	setting(absent{}, "txid"),
-	func(g *Generator, o object) { o.set("timestamp", o.string("isotimestamp")) },
+	isoTimestamp,
 	func(g *Generator, o object) {
 		o.set("user", append(o.get("user"), member{"new_in_duo", object{{"depth", 1}}}))
 	},
@@ -72,17 +74,19 @@ func setting(value any, path ...string) func(*Generator, object) {
 	}
 }
 
-// oddTime returns a quirk that writes a time in another form: milliseconds, whole seconds, without T and zone, with spaces.
+// oddTime returns a quirk that writes a time in another form: milliseconds, whole seconds where it had more, without T and
+// zone, with spaces.
 func oddTime(name string) func(*Generator, object) {
 	return func(g *Generator, o object) {
 		t, _ := time.Parse(time.RFC3339Nano, o.string(name))
 		whole := t.Format("2006-01-02T15:04:05+00:00")
-		o.set(name, pick(g, []string{
+		forms := []string{
 			t.Format("2006-01-02T15:04:05.000+00:00"),
 			whole,
 			t.Format("2006-01-02 15:04:05"),
 			strings.ReplaceAll(whole, ":", ": "),
-		}))
+		}
+		o.set(name, pick(g, slices.DeleteFunc(forms, func(form string) bool { return form == o.string(name) })))
 	}
 }
 
@@ -90,5 +94,22 @@ func oddTime(name string) func(*Generator, object) {
 func repeatedID(g *Generator, o object) {
 	if g.previousID != "" {
 		o.set(g.kind.id, g.previousID)
+	}
+}
+
+// isoTimestamp writes the timestamp as isotimestamp is written.
+func isoTimestamp(_ *Generator, o object) { o.set("timestamp", o.string("isotimestamp")) }
+
+// textTimestamp writes the timestamp's number as text.
+func textTimestamp(_ *Generator, o object) {
+	o.set("timestamp", strconv.Itoa(o.value("timestamp").(int)))
+}
+
+// repeated gives a record the content of the one before, its times aside: within a second the two are equal.
+func repeated(g *Generator, o object) {
+	for _, m := range g.previous {
+		if !slices.Contains(g.kind.times, m.key) {
+			o.set(m.key, m.value)
+		}
 	}
 }

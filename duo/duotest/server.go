@@ -6,6 +6,9 @@
 //     every record which the rules show appears exactly once in a walk through a window, and none that they hide;
 //   - records younger than the delay are not shown, records filed late are shown late, mintime is limited to 180 days,
 //     and a call budget is enforced without saying when to come back;
+//   - the v1 logs take seconds and have neither ids nor offsets: they show the earliest records of a mintime and no more, so
+//     that a client has to go on at the last one's second. The delay, which is documented for v2, does not hide their records;
+//   - trust_monitor counts positions: an event that is filed between two pages of a walk moves what stands behind it;
 //   - faults happen only where a test asked for them.
 //
 // It imports the standard library only and shares no code with the client that it tests. It leaves to others the
@@ -38,7 +41,7 @@ type Config struct {
 	Host                      string           // what clients sign as host, with the port if there is one; default: the request's Host header
 	Names                     []string         // further host names or IP addresses that the server's certificate is good for
 	Now                       func() time.Time // default time.Now
-	Delay                     time.Duration    // records younger than this are not shown; default 2m, negative: none
+	Delay                     time.Duration    // records younger than this are not shown, but in the v1 logs; default 2m, negative: none
 	MaxSkew                   time.Duration    // how far a Date header may be off; default 5m, negative: any
 	Latency                   time.Duration    // wait before every answer
 
@@ -47,12 +50,18 @@ type Config struct {
 	BudgetKind   BudgetKind    // default TokenBucket
 	CountRefused bool          // calls that were answered 429 use up budget too
 
-	PageCap        int    // pages hold at most this many records, whatever limit asks for; 0: as asked
+	PageCap        int    // pages hold at most this many records, whatever limit asks for; 0: as asked. Not for v1 logs, which have no limit
 	Keep           int    // records kept per log, the oldest go first; 0: all
-	OffsetEnd      string // next_offset of an empty page: "null" (default), "empty", "list" or "missing"
+	OffsetEnd      string // next_offset at the end: "null" (default, but for trust_monitor), "empty", "list" or "missing"
 	OffsetAlone    bool   // mintime is not applied beside next_offset
 	MetadataBeside bool   // metadata stands beside response, not inside it
 	TotalAsObject  bool   // total_objects is {"relation": "eq", "value": N}, not N
+
+	V1Page      int  // records in a page of the v1 logs; default 1000
+	V1Exclusive bool // the v1 logs show what is later than mintime, not what is of that second too
+	V1Newest    bool // the v1 logs list a page newest first; it still holds the earliest records
+	TrustNewest bool // trust_monitor shows the newest events first
+	TrustText   bool // next_offset of trust_monitor is opaque text, not a number
 
 	OnCall   func(Call)  // called with each call before its answer is sent, from the goroutine that serves it
 	ErrorLog *log.Logger // receives failed TLS handshakes and the like; default: nothing
@@ -80,11 +89,11 @@ func New(config Config) *Server {
 	config.MaxSkew = cmp.Or(config.MaxSkew, 5*time.Minute)
 	config.BudgetWindow = cmp.Or(config.BudgetWindow, time.Minute)
 	config.BudgetKind = cmp.Or(config.BudgetKind, TokenBucket)
-	config.OffsetEnd = cmp.Or(config.OffsetEnd, "null")
+	config.V1Page = cmp.Or(config.V1Page, 1000)
 	if config.Now == nil {
 		config.Now = time.Now
 	}
-	if _, ok := offsetEnds[config.OffsetEnd]; !ok {
+	if _, ok := offsetEnds[config.OffsetEnd]; !ok && config.OffsetEnd != "" {
 		panic(fmt.Sprintf("duotest: OffsetEnd %q: want null, empty, list or missing", config.OffsetEnd))
 	}
 	if !config.BudgetKind.valid() {
@@ -106,14 +115,14 @@ func New(config Config) *Server {
 	return s
 }
 
-// Add files records that Duo shows once they are older than the delay. Time and id are read from the record itself; one
+// Add files records that Duo shows once they are older than the delay, in the v1 logs at once. Time and id are read from the record itself; one
 // without a readable time is filed under the present, one without an id is served all the same. The bytes are served as
 // they are and must not be changed afterwards. Add panics on a log that does not exist and on what is no JSON object.
 func (s *Server) Add(log string, records ...json.RawMessage) {
 	s.AddAt(log, time.Time{}, records...)
 }
 
-// AddAt files records that are shown from at on, and not before they are older than the delay: events that Duo files
+// AddAt files records that are shown from at on, and not before Add would show them: events that Duo files
 // late. A record without a readable time is filed under at.
 func (s *Server) AddAt(log string, at time.Time, records ...json.RawMessage) {
 	s.mu.Lock()
@@ -149,6 +158,18 @@ func (s *Server) IDs(log string) []string {
 	return s.journal(log).ids()
 }
 
+// Records returns the log's records in the order (millisecond, id, as added), shown or not. Those of the v1 logs have no id,
+// and are told apart by nothing else: equal ones are as many as were added.
+func (s *Server) Records(log string) []json.RawMessage {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	records := []json.RawMessage{}
+	for _, e := range s.journal(log).all() {
+		records = append(records, e.raw)
+	}
+	return records
+}
+
 // SetPermission grants or withdraws the right to read a log; without it the log answers 403 40301.
 func (s *Server) SetPermission(log string, allowed bool) {
 	s.mu.Lock()
@@ -167,7 +188,7 @@ func (s *Server) journal(log string) *journal {
 	if j := s.journals[log]; j != nil {
 		return j
 	}
-	panic(fmt.Sprintf("duotest: log %q: want one of %q", log, Logs()))
+	panic(fmt.Sprintf("duotest: log %q: want one of %q", log, AllLogs()))
 }
 
 // ServeHTTP answers one call.
@@ -230,18 +251,18 @@ func (s *Server) answer(r *http.Request, k kind, now time.Time, fault Fault, ref
 	if !s.budgets[k.name].take(now) {
 		return failure(http.StatusTooManyRequests, 42901, "Too Many Requests", "")
 	}
-	w, bad := parseWindow(r.URL.Query(), now)
+	w, bad := k.parseWindow(r.URL.Query(), now, s.config)
 	if bad != nil {
 		return bad
 	}
 	if fault.Kind == FaultRewind {
-		w.after = nil
+		w.after, w.skip = nil, 0
 	}
 	j := s.journals[k.name]
 	j.release(now)
-	page := j.read(w, now.Add(-max(s.config.Delay, 0)).UnixMilli(), s.config)
+	page := j.read(w, s.config)
 	if fault.Kind == FaultSameOffset {
-		page.last = w.after
+		page.last, page.position = w.after, w.skip
 	}
 	return &answer{status: http.StatusOK, records: len(page.records), body: page.body(k, s.config)}
 }
