@@ -140,6 +140,7 @@ var failCodes = map[int]struct {
 	401: {40103, "Invalid signature in request credentials"},
 	403: {40301, "Access forbidden"},
 	404: {40401, "Resource not found"},
+	410: {41001, "Resource gone"}, // the code is a guess after the others: nobody has published such an answer
 	429: {42901, "Too Many Requests"},
 }
 

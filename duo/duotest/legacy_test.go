@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"regexp"
 	"slices"
 	"strconv"
@@ -176,6 +177,33 @@ func TestRecordsHoldsAll(t *testing.T) {
 	}
 	if got := s.Records(TelephonyV1); len(got) != 0 {
 		t.Errorf("an empty log holds %q", got)
+	}
+}
+
+// TestRetire ends each log and brings it back, and asserts that the others are untouched.
+func TestRetire(t *testing.T) {
+	for _, k := range kinds {
+		s := New(frozen(Config{}))
+		params := between(epoch.Add(-time.Hour), epoch)
+		if k.list == "" {
+			params = []string{since(epoch)}
+		}
+		var got []string
+		for _, status := range []int{http.StatusNotFound, http.StatusGone, http.StatusForbidden, 0} {
+			s.Retire(k.name, status)
+			answer, _ := outcome(t, ask(s, k.name, params...))
+			got = append(got, answer)
+		}
+		s.Retire(k.name, http.StatusNotFound)
+		for _, other := range Logs() {
+			answer, _ := outcome(t, ask(s, other, between(epoch.Add(-time.Hour), epoch)...))
+			if want := map[bool]string{true: "404 40401", false: "200 0"}[other == k.name]; answer != want {
+				t.Errorf("%s retired: %s answers %s, want %s", k.name, other, answer, want)
+			}
+		}
+		if diff := cmp.Diff([]string{"404 40401", "410 41001", "403 40301", "200 0"}, got); diff != "" {
+			t.Errorf("%s: answers (-want +got):\n%s", k.name, diff)
+		}
 	}
 }
 

@@ -237,6 +237,7 @@ func TestMistakesPanic(t *testing.T) {
 		"an object cut off": func() { s.Add(Activity, json.RawMessage(`{"a": {"b": "c"`)) },
 		"offset end":        func() { New(Config{OffsetEnd: "none"}) },
 		"budget kind":       func() { New(Config{BudgetKind: "leaky"}) },
+		"status retired":    func() { s.Retire(Activity, 500) },
 	}
 	for name, mistake := range tests {
 		t.Run(name, func(t *testing.T) {

@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"log"
 	"net/http"
+	"slices"
 	"sync"
 	"time"
 )
@@ -76,6 +77,7 @@ type Server struct {
 	journals   map[string]*journal
 	budgets    map[string]*budget
 	forbidden  map[string]bool
+	retired    map[string]int // status by log
 	faults     []*Fault
 	history    history
 }
@@ -106,6 +108,7 @@ func New(config Config) *Server {
 		journals:  map[string]*journal{},
 		budgets:   map[string]*budget{},
 		forbidden: map[string]bool{},
+		retired:   map[string]int{},
 		history:   history{counts: map[string]Counts{}},
 	}
 	for _, k := range kinds {
@@ -177,6 +180,17 @@ func (s *Server) SetPermission(log string, allowed bool) {
 	s.forbidden[s.journal(log).kind.name] = !allowed
 }
 
+// Retire makes a log answer as one that Duo has ended, or that the account's edition lacks: with Duo's body for that status,
+// 403, 404 or 410. Status 0 brings it back. Any other status panics.
+func (s *Server) Retire(log string, status int) {
+	if !slices.Contains([]int{0, http.StatusForbidden, http.StatusNotFound, http.StatusGone}, status) {
+		panic(fmt.Sprintf("duotest: status %d of a retired log: want 403, 404, 410 or 0", status))
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.retired[s.journal(log).kind.name] = status
+}
+
 // SetKeys changes the keys that are expected, as a rotation in Duo's Admin Panel does: at once.
 func (s *Server) SetKeys(integrationKey, secretKey string) {
 	s.mu.Lock()
@@ -245,6 +259,10 @@ func (s *Server) answer(r *http.Request, k kind, now time.Time, fault Fault, ref
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if status := s.retired[k.name]; status != 0 {
+		words := failCodes[status]
+		return failure(status, words.code, words.message, "")
+	}
 	if s.forbidden[k.name] {
 		return failure(http.StatusForbidden, 40301, "Access forbidden", "The application has no permission to read this log")
 	}
