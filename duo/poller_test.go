@@ -72,6 +72,7 @@ type reading struct {
 
 	mu     sync.Mutex
 	ids    []string // Duo's, in the order of delivery
+	raws   []string // the records themselves
 	events []string // event_ids
 	times  []time.Time
 	stored []byte // the last delivered cursor, as it would be saved
@@ -109,6 +110,7 @@ func (r *reading) take(l duo.Log) func(context.Context, []duo.Record, duo.Cursor
 			}
 			id, _ := fields[l.ID].(string)
 			r.ids = append(r.ids, id)
+			r.raws = append(r.raws, string(rec.Raw))
 			r.events = append(r.events, rec.EventID)
 			r.times = append(r.times, rec.Time)
 		}

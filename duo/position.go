@@ -38,7 +38,7 @@ func (position) advance(c Cursor, p Page, w Window, _ int, now time.Time) (Curso
 		switch {
 		case !r.timed:
 			r.Time = now
-		case within(at):
+		case r.exact && within(at):
 			newest = max(newest, at)
 			return at
 		}

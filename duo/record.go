@@ -20,6 +20,7 @@ type Record struct {
 	EventID string    // stable across reads: Duo's id and a hash of the content
 	id      string    // Duo's id, may be empty, may repeat
 	timed   bool      // Time was read from the record, so it may move a cursor
+	exact   bool      // from the first of the log's keys for it
 	content uint64    // hash of the content
 }
 
@@ -53,7 +54,7 @@ func newRecord(l Log, raw []byte) Record {
 				continue
 			}
 			if t, ok := parseTime(scalar(value)); ok {
-				r.Time, r.timed, best = t, true, i
+				r.Time, r.timed, r.exact, best = t, true, i == 0, i
 			}
 			break
 		}

@@ -40,6 +40,9 @@ func (c Cursor) asked(now time.Time) int64 {
 // second is the Unix second that a time lies in.
 func (m Millis) second() int64 { return m.Time().Unix() }
 
+// wholeSecond is the time as Duo orders these logs by.
+func (m Millis) wholeSecond() Millis { return 1000 * Millis(m.second()) }
+
 func (b bySecond) advance(c Cursor, p Page, w Window, _ int, now time.Time) (Cursor, []Record, error) {
 	begin, asked := max(c.Last, c.From), c.asked(now)
 	part, first, last, later := c.split(p.Records, begin)
@@ -51,13 +54,13 @@ func (b bySecond) advance(c Cursor, p Page, w Window, _ int, now time.Time) (Cur
 	fresh, _ := c.take(part, nil, func(r *Record) Millis {
 		switch {
 		case r.timed:
-			return ToMillis(r.Time)
+			return ToMillis(r.Time).wholeSecond()
 		case last != 0:
 			r.Time = last.Time()
 		default:
 			r.Time = now
 		}
-		return placed
+		return max(placed, ToMillis(now)) // it may be younger than the window
 	})
 	followed, more := c.Next != "", last > c.Last
 	c.Last, c.Newest, c.Crowded = placed, max(c.Newest, last), 0
@@ -93,7 +96,7 @@ func (b bySecond) advance(c Cursor, p Page, w Window, _ int, now time.Time) (Cur
 // there are later ones.
 func (c Cursor) split(records []Record, begin Millis) (part []Record, first int64, last Millis, later bool) {
 	for _, r := range records {
-		at := ToMillis(r.Time)
+		at := ToMillis(r.Time).wholeSecond()
 		switch {
 		case !r.timed:
 			part = append(part, r)
