@@ -46,8 +46,8 @@ func newAuthority() *authority {
 	}
 }
 
-// serverConfig returns a TLS configuration with a certificate for certNames and the names given.
-func (a *authority) serverConfig(names []string) *tls.Config {
+// certificate returns a certificate for certNames and the names given.
+func (a *authority) certificate(names []string) *tls.Certificate {
 	template := certTemplate("duotest")
 	template.KeyUsage, template.ExtKeyUsage = x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
 	for _, name := range slices.Concat(names, certNames) {
@@ -59,10 +59,36 @@ func (a *authority) serverConfig(names []string) *tls.Config {
 	}
 	key := newKey()
 	der := must(x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key))
+	return &tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: must(x509.ParseCertificate(der))}
+}
+
+// certify sees to it that the server's certificate is good for a name, that of a child's host, and for all those that it
+// must be good for anyway. The caller holds mu.
+func (s *Server) certify(name string) {
+	if s.cert == nil {
+		s.cert = processAuthority().certificate(s.config.Names)
+	}
+	if s.cert.Leaf.VerifyHostname(name) == nil {
+		return
+	}
+	names := slices.Clone(s.config.Names)
+	for _, c := range s.children {
+		names = append(names, hostname(c.Host))
+	}
+	s.cert = processAuthority().certificate(names)
+}
+
+// tlsConfig returns a configuration with the server's certificate as it is at each handshake.
+func (s *Server) tlsConfig() *tls.Config {
 	return &tls.Config{
-		Certificates: []tls.Certificate{{Certificate: [][]byte{der}, PrivateKey: key}},
-		MinVersion:   tls.VersionTLS12,
-		NextProtos:   []string{"http/1.1"},
+		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			s.certify("localhost")
+			return s.cert, nil
+		},
+		MinVersion: tls.VersionTLS12,
+		NextProtos: []string{"http/1.1"},
 	}
 }
 

@@ -42,7 +42,7 @@ const (
 type Fault struct {
 	Kind  FaultKind
 	Log   string          // only calls of this log
-	Match func(Call) bool // only calls for which this is true; At, Log, Path, Query, UserAgent and Signature are set. It must not use the server
+	Match func(Call) bool // only calls for which this is true; At to Signature are set. It must not use the server
 	Skip  int             // so many of these calls pass unharmed first
 	N     int             // then so many fail; 0 is 1, negative: all of them, until ClearFaults
 

@@ -1,6 +1,7 @@
 package duotest
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -39,7 +40,7 @@ func (s *Server) serve(listener net.Listener) *Serving {
 		ConnContext:       func(ctx context.Context, c net.Conn) context.Context { return context.WithValue(ctx, connKey{}, c) },
 		ConnState:         v.track,
 	}
-	secure := tls.NewListener(listener, ca.serverConfig(s.config.Names))
+	secure := tls.NewListener(listener, s.tlsConfig())
 	v.conns.Go(func() { v.http.Serve(secure) }) // it returns when it is closed, and says only that
 	return v
 }
@@ -71,10 +72,15 @@ func (v *Serving) CAFile(dir string) (string, error) {
 // Pool returns the pool of CAPEM alone.
 func (v *Serving) Pool() *x509.CertPool { return processAuthority().pool() }
 
-// Running is a server that listens on a socket.
+// Running is a server that listens on a socket, and on one more for each child that was added to it.
 type Running struct {
 	*Serving
 	Addr string // host:port
+
+	server   *Server
+	mu       sync.Mutex
+	closed   bool
+	children map[string]*Serving // by id
 }
 
 // Listen serves TLS at a TCP address; port 0 picks a free one.
@@ -83,7 +89,7 @@ func (s *Server) Listen(address string) (*Running, error) {
 	if err != nil {
 		return nil, err // it names operation and address
 	}
-	return &Running{s.serve(listener), listener.Addr().String()}, nil
+	return &Running{Serving: s.serve(listener), Addr: listener.Addr().String(), server: s, children: map[string]*Serving{}}, nil
 }
 
 // StartTLS serves TLS on a free port of the loopback interface. It panics if there is none.
@@ -93,6 +99,58 @@ func (s *Server) StartTLS() *Running {
 		panic(fmt.Sprintf("duotest: %v", err))
 	}
 	return r
+}
+
+// AddChild gives the parent one more child, as Server.AddChild does, and a listener to the child: at the server's own
+// address, on the port of the child's Host. Port 0 picks a free one, which the account's Host then names; an empty Host is
+// the server's address and port 0.
+func (r *Running) AddChild(c Child) (*Account, error) {
+	address, _, err := net.SplitHostPort(r.Addr)
+	if err != nil {
+		return nil, fmt.Errorf("add child %s: %w", c.ID, err)
+	}
+	name, port, err := net.SplitHostPort(cmp.Or(c.Host, net.JoinHostPort(address, "0")))
+	if err != nil {
+		return nil, fmt.Errorf("add child %s: host: %w", c.ID, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.closed {
+		return nil, fmt.Errorf("add child %s: the server is closed: %w", c.ID, net.ErrClosed)
+	}
+	listener, err := net.Listen("tcp", net.JoinHostPort(address, port))
+	if err != nil {
+		return nil, fmt.Errorf("add child %s: %w", c.ID, err)
+	}
+	_, port, _ = net.SplitHostPort(listener.Addr().String()) // of TCP, so there is one
+	c.Host = net.JoinHostPort(name, port)
+	a := r.server.AddChild(c)
+	r.children[c.ID] = r.server.serve(listener)
+	return a, nil
+}
+
+// RemoveChild takes a child away, as Server.RemoveChild does, and closes its listener and its connections.
+func (r *Running) RemoveChild(id string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.server.RemoveChild(id)
+	if v := r.children[id]; v != nil {
+		v.Close()
+		delete(r.children, id)
+	}
+}
+
+// Close ends all connections, those to children and calls that hang too, and waits until nothing runs any more. It may be
+// called twice.
+func (r *Running) Close() {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.closed = true
+	for _, v := range r.children {
+		v.Close()
+	}
+	clear(r.children)
+	r.Serving.Close()
 }
 
 // PipeListener is a server that listens in memory, for tests under testing/synctest: it has no sockets, and whatever in it

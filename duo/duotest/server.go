@@ -9,6 +9,7 @@
 //   - the v1 logs take seconds and have neither ids nor offsets: they show the earliest records of a mintime and no more, so
 //     that a client has to go on at the last one's second. The delay, which is documented for v2, does not hide their records;
 //   - trust_monitor counts positions: an event that is filed between two pages of a walk moves what stands behind it;
+//   - a service provider's child is served at its own host with its own account_id, and nowhere else;
 //   - faults happen only where a test asked for them.
 //
 // It imports the standard library only and shares no code with the client that it tests. It leaves to others the
@@ -18,11 +19,11 @@ package duotest
 import (
 	"cmp"
 	"context"
-	"encoding/json"
+	"crypto/tls"
 	"fmt"
 	"log"
 	"net/http"
-	"slices"
+	"net/url"
 	"sync"
 	"time"
 )
@@ -46,13 +47,13 @@ type Config struct {
 	MaxSkew                   time.Duration    // how far a Date header may be off; default 5m, negative: any
 	Latency                   time.Duration    // wait before every answer
 
-	Budget       int           // calls allowed per log and BudgetWindow; 0: any number
+	Budget       int           // calls allowed per account, log and BudgetWindow; 0: any number
 	BudgetWindow time.Duration // default 1m
 	BudgetKind   BudgetKind    // default TokenBucket
 	CountRefused bool          // calls that were answered 429 use up budget too
 
 	PageCap        int    // pages hold at most this many records, whatever limit asks for; 0: as asked. Not for v1 logs, which have no limit
-	Keep           int    // records kept per log, the oldest go first; 0: all
+	Keep           int    // records kept per account and log, the oldest go first; 0: all
 	OffsetEnd      string // next_offset at the end: "null" (default, but for trust_monitor), "empty", "list" or "missing"
 	OffsetAlone    bool   // mintime is not applied beside next_offset
 	MetadataBeside bool   // metadata stands beside response, not inside it
@@ -68,16 +69,16 @@ type Config struct {
 	ErrorLog *log.Logger // receives failed TLS handshakes and the like; default: nothing
 }
 
-// Server is an http.Handler that answers like the log endpoints of Duo's Admin API.
+// Server is an http.Handler that answers like the log endpoints of Duo's Admin API and the list of its Accounts API.
 type Server struct {
+	*Account // the parent's own, without children the only one; but Calls and Count are of all accounts
+
 	config Config
 
-	mu         sync.Mutex // guards all that follows
+	mu         sync.Mutex // guards all that follows, and the accounts
 	ikey, skey string
-	journals   map[string]*journal
-	budgets    map[string]*budget
-	forbidden  map[string]bool
-	retired    map[string]int // status by log
+	children   []*Account // in the order in which they came
+	cert       *tls.Certificate
 	faults     []*Fault
 	history    history
 }
@@ -101,94 +102,9 @@ func New(config Config) *Server {
 	if !config.BudgetKind.valid() {
 		panic(fmt.Sprintf("duotest: BudgetKind %q: want one of the package's constants", config.BudgetKind))
 	}
-	s := &Server{
-		config:    config,
-		ikey:      config.IntegrationKey,
-		skey:      config.SecretKey,
-		journals:  map[string]*journal{},
-		budgets:   map[string]*budget{},
-		forbidden: map[string]bool{},
-		retired:   map[string]int{},
-		history:   history{counts: map[string]Counts{}},
-	}
-	for _, k := range kinds {
-		s.journals[k.name] = &journal{kind: k, keep: config.Keep}
-		s.budgets[k.name] = newBudget(config, config.Now())
-	}
+	s := &Server{config: config, ikey: config.IntegrationKey, skey: config.SecretKey, history: history{counts: tally{}}}
+	s.Account = newAccount(s, Child{Host: config.Host})
 	return s
-}
-
-// Add files records that Duo shows once they are older than the delay, in the v1 logs at once. Time and id are read from the record itself; one
-// without a readable time is filed under the present, one without an id is served all the same. The bytes are served as
-// they are and must not be changed afterwards. Add panics on a log that does not exist and on what is no JSON object.
-func (s *Server) Add(log string, records ...json.RawMessage) {
-	s.AddAt(log, time.Time{}, records...)
-}
-
-// AddAt files records that are shown from at on, and not before Add would show them: events that Duo files
-// late. A record without a readable time is filed under at.
-func (s *Server) AddAt(log string, at time.Time, records ...json.RawMessage) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	j := s.journal(log)
-	fallback := at
-	if at.IsZero() {
-		fallback = s.config.Now()
-	}
-	entries := make([]entry, len(records))
-	for i, raw := range records {
-		entries[i] = j.kind.read(raw, fallback)
-	}
-	if at.IsZero() {
-		j.file(entries)
-	} else {
-		j.hold(at, entries)
-	}
-}
-
-// Len returns how many records of the log the server holds, shown or not.
-func (s *Server) Len(log string) int {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	j := s.journal(log)
-	return len(j.entries) + len(j.held)
-}
-
-// IDs returns the ids of the log's records in the order (millisecond, id), shown or not, "" for a record without one.
-func (s *Server) IDs(log string) []string {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.journal(log).ids()
-}
-
-// Records returns the log's records in the order (millisecond, id, as added), shown or not. Those of the v1 logs have no id,
-// and are told apart by nothing else: equal ones are as many as were added.
-func (s *Server) Records(log string) []json.RawMessage {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	records := []json.RawMessage{}
-	for _, e := range s.journal(log).all() {
-		records = append(records, e.raw)
-	}
-	return records
-}
-
-// SetPermission grants or withdraws the right to read a log; without it the log answers 403 40301.
-func (s *Server) SetPermission(log string, allowed bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.forbidden[s.journal(log).kind.name] = !allowed
-}
-
-// Retire makes a log answer as one that Duo has ended, or that the account's edition lacks: with Duo's body for that status,
-// 403, 404 or 410. Status 0 brings it back. Any other status panics.
-func (s *Server) Retire(log string, status int) {
-	if !slices.Contains([]int{0, http.StatusForbidden, http.StatusNotFound, http.StatusGone}, status) {
-		panic(fmt.Sprintf("duotest: status %d of a retired log: want 403, 404, 410 or 0", status))
-	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.retired[s.journal(log).kind.name] = status
 }
 
 // SetKeys changes the keys that are expected, as a rotation in Duo's Admin Panel does: at once.
@@ -198,38 +114,58 @@ func (s *Server) SetKeys(integrationKey, secretKey string) {
 	s.ikey, s.skey = integrationKey, secretKey
 }
 
-func (s *Server) journal(log string) *journal {
-	if j := s.journals[log]; j != nil {
-		return j
-	}
-	panic(fmt.Sprintf("duotest: log %q: want one of %q", log, AllLogs()))
+// received is a call with what has been found out about it.
+type received struct {
+	method  string
+	kind    kind
+	params  url.Values
+	account *Account // that the call asks for; nil: there is none of that id
+	refused *answer  // nil: the signature is good
+	call    Call
 }
 
 // ServeHTTP answers one call.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	now := s.config.Now()
 	w.Header().Set("Date", now.UTC().Format(http.TimeFormat))
-	k := kindOf(r.URL.Path)
-	call := Call{At: now, Log: k.name, Path: r.URL.Path, Query: r.URL.RawQuery, UserAgent: r.UserAgent()}
-	signature, refused := s.verify(r, now)
-	call.Signature = signature
-	fault := s.nextFault(call)
-	call.Fault = fault.Kind
+	in := s.receive(w, r, now)
+	fault := s.nextFault(in.call)
+	in.call.Fault = fault.Kind
 	// A call is remembered before its answer is sent, so that a client that has the answer finds the call.
 	switch {
 	case !pause(r.Context(), s.config.Latency):
-		s.remember(call)
+		s.remember(in)
 		panic(http.ErrAbortHandler)
 	case fault.fixed():
-		call.Status = fault.statusCode()
-		s.remember(call)
+		in.call.Status = fault.statusCode()
+		s.remember(in)
 		sendFixed(w, r, fault)
 	default:
-		a := s.answer(r, k, now, fault, refused)
-		call.Status, call.Code, call.Records = a.status, a.code, a.records
-		s.remember(call)
+		a := s.answer(in, fault)
+		in.call.Status, in.call.Code, in.call.Records = a.status, a.code, a.records
+		s.remember(in)
 		send(w, r, a, fault)
 	}
+}
+
+// receive reads a call, and judges its signature and its address.
+func (s *Server) receive(w http.ResponseWriter, r *http.Request, now time.Time) received {
+	sent := parameters(w, r)
+	params, _ := url.ParseQuery(sent) // what cannot be read does not equal what was signed
+	id := params.Get("account_id")
+	at, wanted := s.route(r.Host, id)
+	in := received{method: r.Method, kind: kindOf(r.URL.Path), params: params, account: wanted}
+	in.call = Call{
+		At: now, Log: in.kind.name, Host: r.Host, Account: id, Path: r.URL.Path, Query: sent, UserAgent: r.UserAgent(),
+		// What asks for a child that is gone, at a host that is gone, is only late.
+		Astray: wanted != at && (wanted != nil || at != s.Account),
+	}
+	host := r.Host // as it stands for a child that is gone, whose host is not known any more
+	if wanted != nil {
+		host = cmp.Or(at.Host, r.Host)
+	}
+	in.call.Signature, in.refused = s.verify(r, host, sent, now)
+	return in
 }
 
 // answer is what goes back to the client: its status, its body, and for the history Duo's code and the number of records.
@@ -247,36 +183,52 @@ func failure(status, code int, message, detail string) *answer {
 	return &answer{status: status, code: code, body: appendJSON(nil, body)}
 }
 
+func forbidden(detail string) *answer {
+	return failure(http.StatusForbidden, 40301, "Access forbidden", detail)
+}
+
 // answer decides in Duo's order: is it there, is it signed, may it be read, is there budget, are the parameters right.
-func (s *Server) answer(r *http.Request, k kind, now time.Time, fault Fault, refused *answer) *answer {
+func (s *Server) answer(in received, fault Fault) *answer {
+	k, a, now, method := in.kind, in.account, in.call.At, http.MethodGet
+	isList := in.call.Path == accountList
+	if isList {
+		method = http.MethodPost
+	}
 	switch {
-	case k.name == "":
+	case k.name == "" && !isList:
 		return failure(http.StatusNotFound, 40401, "Resource not found", "")
-	case r.Method != http.MethodGet:
+	case in.method != method:
 		return failure(http.StatusMethodNotAllowed, 40501, "Method not allowed", "")
-	case refused != nil:
-		return refused
+	case in.refused != nil:
+		return in.refused
+	case a == nil:
+		return forbidden("There is no account of this account_id")
+	case in.call.Astray:
+		return forbidden("The account_id does not belong to this host")
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if status := s.retired[k.name]; status != 0 {
-		words := failCodes[status]
-		return failure(status, words.code, words.message, "")
-	}
-	if s.forbidden[k.name] {
-		return failure(http.StatusForbidden, 40301, "Access forbidden", "The application has no permission to read this log")
-	}
-	if !s.budgets[k.name].take(now) {
+	switch {
+	case isList && a == s.Account:
+		return s.listChildren()
+	case isList:
+		return forbidden("A child has no children")
+	case a.retired[k.name] != 0:
+		words := failCodes[a.retired[k.name]]
+		return failure(a.retired[k.name], words.code, words.message, "")
+	case a.forbidden[k.name]:
+		return forbidden("The application has no permission to read this log")
+	case !a.budgets[k.name].take(now):
 		return failure(http.StatusTooManyRequests, 42901, "Too Many Requests", "")
 	}
-	w, bad := k.parseWindow(r.URL.Query(), now, s.config)
+	w, bad := k.parseWindow(in.params, now, s.config)
 	if bad != nil {
 		return bad
 	}
 	if fault.Kind == FaultRewind {
 		w.after, w.skip = nil, 0
 	}
-	j := s.journals[k.name]
+	j := a.journals[k.name]
 	j.release(now)
 	page := j.read(w, s.config)
 	if fault.Kind == FaultSameOffset {

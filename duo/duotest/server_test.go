@@ -210,10 +210,10 @@ func TestCallsAreRemembered(t *testing.T) {
 		seen[i].Query, seen[i].Path = "", ""
 	}
 	want := []Call{
-		{At: epoch, Log: Activity, Signature: "sha512", Status: 200, Records: 2},
-		{At: epoch, Log: Activity, Signature: "sha512", Status: 502, Fault: FaultHTML},
-		{At: epoch, Log: Telephony, Signature: "sha512", Status: 400, Code: 40002},
-		{At: epoch, Signature: "sha512", Status: 404, Code: 40401},
+		{At: epoch, Host: testHost, Log: Activity, Signature: "sha512", Status: 200, Records: 2},
+		{At: epoch, Host: testHost, Log: Activity, Signature: "sha512", Status: 502, Fault: FaultHTML},
+		{At: epoch, Host: testHost, Log: Telephony, Signature: "sha512", Status: 400, Code: 40002},
+		{At: epoch, Host: testHost, Signature: "sha512", Status: 404, Code: 40401},
 	}
 	if diff := cmp.Diff(want, seen); diff != "" {
 		t.Errorf("calls (-want +got):\n%s", diff)

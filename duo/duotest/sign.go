@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"hash"
+	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -21,8 +22,22 @@ var signatures = map[string]func() hash.Hash{"sha1": sha1.New, "sha512": sha512.
 // dateLayouts are the forms of a Date header: RFC 1123 with "-0000" or "+0000", as Duo's clients write it, and with "GMT".
 var dateLayouts = []string{time.RFC1123Z, time.RFC1123}
 
+// maxForm bounds the body of a POST.
+const maxForm = 64 << 10
+
+// parameters returns the parameters of a call as they were sent: its query, of a POST its form, in which a space, a plus
+// there, is %20.
+func parameters(w http.ResponseWriter, r *http.Request) string {
+	if r.Method != http.MethodPost {
+		return r.URL.RawQuery
+	}
+	form, _ := io.ReadAll(http.MaxBytesReader(w, r.Body, maxForm)) // a part of it does not equal what was signed
+	return strings.ReplaceAll(string(form), "+", "%20")
+}
+
 // verify returns the name of the digest that a request is signed with, and the refusal if it is not signed as it should be.
-func (s *Server) verify(r *http.Request, now time.Time) (string, *answer) {
+// Host is what the client had to sign, sent the parameters.
+func (s *Server) verify(r *http.Request, host, sent string, now time.Time) (string, *answer) {
 	s.mu.Lock()
 	wantKey, secret := s.ikey, s.skey
 	s.mu.Unlock()
@@ -34,17 +49,17 @@ func (s *Server) verify(r *http.Request, now time.Time) (string, *answer) {
 	if ikey != wantKey {
 		return "", failure(http.StatusUnauthorized, 40102, "Invalid integration key in request credentials", "")
 	}
-	host := s.config.Host
-	if host == "" {
-		host = r.Host
-	}
-	query := canonicalQuery(r.URL.Query())
+	params, _ := url.ParseQuery(sent)
+	query := canonicalQuery(params)
 	kind := matching(signature, secret, canonical(r.Header.Get("Date"), r.Method, host, r.URL.EscapedPath(), query))
 	if kind == "" {
 		return "", badSignature("The signature does not fit date, method, host, path and parameters")
 	}
-	if query != r.URL.RawQuery {
-		return kind, badSignature(fmt.Sprintf("The query sent is %q, the one signed is %q", r.URL.RawQuery, query))
+	if query != sent {
+		return kind, badSignature(fmt.Sprintf("The query sent is %q, the one signed is %q", sent, query))
+	}
+	if r.Method == http.MethodPost && r.URL.RawQuery != "" {
+		return kind, badSignature("A POST has its parameters in its body, where they are signed")
 	}
 	if s.config.MaxSkew < 0 {
 		return kind, nil
