@@ -1,10 +1,13 @@
 package main
 
 import (
+	"cmp"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"os"
@@ -31,6 +34,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"await": await,
 			"call":  call,
+			"list":  list,
 			// status2 and fails run duoctl, which must end with status 2 or 1 and say so on stderr: fails PATTERN ARG...
 			"status2": func(ts *testscript.TestScript, _ bool, args []string) { failing(ts, 2, args) },
 			"fails":   func(ts *testscript.TestScript, _ bool, args []string) { failing(ts, 1, args) },
@@ -69,13 +73,73 @@ func failing(ts *testscript.TestScript, status int, args []string) {
 }
 
 // call asks a server for the last hours of a log with Duo's own client, and prints the answer, of a long one the beginning
-// and the end: call READY-FILE LOG HOURS.
+// and the end: call READY-FILE LOG HOURS [ACCOUNT]. The host of a child account is that of the Accounts API's list.
 func call(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) != 3 {
-		ts.Fatalf("usage: call READY-FILE LOG HOURS")
+	if neg || len(args) < 3 || len(args) > 4 {
+		ts.Fatalf("usage: call READY-FILE LOG HOURS [ACCOUNT]")
 	}
+	hours, err := time.ParseDuration(args[2] + "h")
+	ts.Check(err)
+	now := time.Now()
+	params := url.Values{
+		"mintime": {fmt.Sprint(now.Add(-hours).UnixMilli())},
+		"maxtime": {fmt.Sprint(now.UnixMilli())},
+		"limit":   {"1000"},
+		"sort":    {"ts:asc"},
+	}
+	host := ""
+	if len(args) == 4 {
+		host = children(ts, args[0])[args[3]]
+		params.Set("account_id", args[3])
+	}
+	_, body, err := client(ts, args[0], host).SignedCall(http.MethodGet, "/admin/v2/logs/"+args[1], params)
+	ts.Check(err)
+	if len(body) > 2000 {
+		body = slices.Concat(body[:1800], []byte(" ... "), body[len(body)-200:])
+	}
+	fmt.Fprintf(ts.Stdout(), "%s\n", body)
+}
+
+// list prints the child accounts with their hosts, a line each: list READY-FILE. Once it has waited for the account to be
+// gone: list READY-FILE ACCOUNT.
+func list(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: list READY-FILE [ACCOUNT]")
+	}
+	found := children(ts, args[0])
+	for deadline := time.Now().Add(20 * time.Second); len(args) == 2 && found[args[1]] != ""; found = children(ts, args[0]) {
+		if time.Now().After(deadline) {
+			ts.Fatalf("after 20 s: %s is still there", args[1])
+		}
+		<-time.After(10 * time.Millisecond)
+	}
+	for _, id := range slices.Sorted(maps.Keys(found)) {
+		fmt.Fprintf(ts.Stdout(), "%s %s\n", id, found[id])
+	}
+}
+
+// children asks the Accounts API for the hosts of the child accounts.
+func children(ts *testscript.TestScript, readyFile string) map[string]string {
+	_, body, err := client(ts, readyFile, "").SignedCall(http.MethodPost, "/accounts/v1/account/list", nil)
+	ts.Check(err)
+	var answer struct {
+		Response []struct {
+			ID   string `json:"account_id"`
+			Host string `json:"api_hostname"`
+		}
+	}
+	ts.Check(json.Unmarshal(body, &answer))
+	hosts := map[string]string{}
+	for _, c := range answer.Response {
+		hosts[c.ID] = c.Host
+	}
+	return hosts
+}
+
+// client returns Duo's own client for the server of a ready file, or another host of it.
+func client(ts *testscript.TestScript, readyFile, host string) *duoapi.DuoApi {
 	ready := map[string]string{}
-	for line := range strings.Lines(ts.ReadFile(args[0])) {
+	for line := range strings.Lines(ts.ReadFile(readyFile)) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
 		ready[name] = value
 	}
@@ -83,20 +147,6 @@ func call(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	roots := x509.NewCertPool()
 	roots.AppendCertsFromPEM(pem)
-	hours, err := time.ParseDuration(args[2] + "h")
-	ts.Check(err)
-	now := time.Now()
-	client := duoapi.NewDuoApi(ready["DUO_INTEGRATION_KEY"], ready["DUO_SECRET_KEY"], ready["DUO_API_HOST"], "duoctl-test",
+	return duoapi.NewDuoApi(ready["DUO_INTEGRATION_KEY"], ready["DUO_SECRET_KEY"], cmp.Or(host, ready["DUO_API_HOST"]), "duoctl-test",
 		duoapi.SetTransport(func(t *http.Transport) { t.TLSClientConfig = &tls.Config{RootCAs: roots} }))
-	_, body, err := client.SignedCall(http.MethodGet, "/admin/v2/logs/"+args[1], url.Values{
-		"mintime": {fmt.Sprint(now.Add(-hours).UnixMilli())},
-		"maxtime": {fmt.Sprint(now.UnixMilli())},
-		"limit":   {"1000"},
-		"sort":    {"ts:asc"},
-	})
-	ts.Check(err)
-	if len(body) > 2000 {
-		body = slices.Concat(body[:1800], []byte(" ... "), body[len(body)-200:])
-	}
-	fmt.Fprintf(ts.Stdout(), "%s\n", body)
 }

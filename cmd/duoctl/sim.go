@@ -9,6 +9,7 @@ import (
 	"io"
 	"log"
 	"net"
+	"net/http"
 	"os"
 	"os/signal"
 	"path/filepath"
@@ -36,6 +37,9 @@ checkpoints, which -dir keeps; remove them to begin anew.
 Like Duo's, its logs show nothing younger than -delay. duo_in's own option delay, 2m too, decides how young an event it asks
 for: for a demonstration in which events appear at once, shorten both, as the printed section does.
 
+With -children it is a managed service provider's Duo: the Accounts API lists that many child accounts, each with logs of its
+own, at a host of its own, which here is a port: the n-th listens n ports behind -listen.
+
 The keys are constants that open nothing, and who reaches the server can read all of it, so it listens on the loopback
 interface only unless -public is given.
 
@@ -43,13 +47,20 @@ examples:
   duoctl sim -delay 2s                  events appear after two seconds
   duoctl sim -backlog 100000 -rate 0    watch a backlog being caught up with
   duoctl sim -budget 10 -latency 300ms  a Duo that is far away and strict
+  duoctl sim -children 20 -churn 1m     a service provider whose customers come and go
 `
 
 // Bounds that keep a slip of the finger from filling the memory: a record takes up to 1.8 KB.
 const (
 	maxRecords = 1_000_000
 	maxRate    = 10_000
+
+	// defaultRecords bounds the backlog of all accounts and logs together, unless -backlog says how large it shall be.
+	defaultRecords = 300_000
 )
+
+// knownLogs are those that -logs takes.
+var knownLogs = duotest.Logs()
 
 // simOptions are the flags of sim.
 type simOptions struct {
@@ -59,7 +70,8 @@ type simOptions struct {
 	backlog, keep, budget  int
 	rate                   float64
 	delay, latency         time.Duration
-	span, limit            time.Duration
+	span, limit, churn     time.Duration
+	children               int
 	seed                   uint64
 	quirks                 float64
 }
@@ -74,15 +86,17 @@ func parseSim(args []string, stdout io.Writer) (simOptions, error) {
 	f.StringVar(&o.dir, "dir", "sim", "`folder` for ca.pem, made if it is missing")
 	f.StringVar(&o.readyFile, "ready-file", "", "`file` written once the server listens: DUO_API_HOST, DUO_INTEGRATION_KEY, DUO_SECRET_KEY and\nDUO_CA_FILE as KEY=VALUE lines")
 	f.StringVar(&logs, "logs", strings.Join(duotest.Logs(), ","), "`logs` that have records, separated by commas")
-	f.IntVar(&o.backlog, "backlog", 1000, "`records` that each log begins with")
+	f.IntVar(&o.backlog, "backlog", 1000, "`records` that each log of each account begins with; unless it is given, fewer with many children")
 	f.DurationVar(&o.span, "span", 12*time.Hour, "`time` over which the backlog is spread, up to now; at most 4320h (180 days)")
-	f.IntVar(&o.keep, "keep", 100_000, "`records` that each log holds beyond its backlog; the oldest go first")
-	f.Float64Var(&o.rate, "rate", 2, "`events` that happen in each log per second; 0 for none")
+	f.IntVar(&o.keep, "keep", 100_000, "`records` that each log holds beyond its backlog, all accounts together; the oldest go first")
+	f.Float64Var(&o.rate, "rate", 2, "`events` that happen in each log of each account per second; 0 for none")
 	f.DurationVar(&o.delay, "delay", 2*time.Minute, "`age` from which events are shown; 0 for at once")
 	f.DurationVar(&o.latency, "latency", 0, "`time` to wait before each answer")
-	f.IntVar(&o.budget, "budget", 0, "`calls` allowed per log and minute, beyond which the answer is 429; 0 for any number")
+	f.IntVar(&o.budget, "budget", 0, "`calls` allowed per account, log and minute, beyond which the answer is 429; 0 for any number")
 	f.Float64Var(&o.quirks, "quirks", 0, "`share` of records in odd forms that real accounts have shown, from 0 to 1")
 	f.Uint64Var(&o.seed, "seed", 0, "`number` from which all records are made; 0 takes one from the clock")
+	f.IntVar(&o.children, "children", 0, fmt.Sprintf("child `accounts`, at most %d", maxChildren))
+	f.DurationVar(&o.churn, "churn", 0, "`time` after which a child goes and the one that went before comes back; 0 for never")
 	f.DurationVar(&o.limit, "for", 0, "`time` after which the server ends; 0 for never")
 	f.BoolVar(&o.verbose, "v", false, "print a line for each call")
 	if err := parse(f, args, stdout, simHelp); err != nil {
@@ -91,6 +105,11 @@ func parseSim(args []string, stdout io.Writer) (simOptions, error) {
 	o.names, o.logs = splitList(names), splitList(logs)
 	if err := o.check(); err != nil {
 		return o, usageError{err}
+	}
+	given := false
+	f.Visit(func(flag *flag.Flag) { given = given || flag.Name == "backlog" })
+	if !given {
+		o.backlog = min(o.backlog, defaultRecords/o.accounts()/len(o.logs))
 	}
 	if o.seed == 0 {
 		o.seed = uint64(time.Now().UnixNano())
@@ -113,21 +132,25 @@ func (o simOptions) check() error {
 		return fmt.Errorf("-listen %q: not on the loopback interface; whoever reaches the server can use it, so this takes -public", o.listen)
 	}
 	for _, name := range o.logs {
-		if !slices.Contains(duotest.Logs(), name) {
-			return fmt.Errorf("-logs %q: want some of %s", name, strings.Join(duotest.Logs(), ", "))
+		if !slices.Contains(knownLogs, name) {
+			return fmt.Errorf("-logs %q: want some of %s", name, strings.Join(knownLogs, ", "))
 		}
 	}
+	if err := o.checkChildren(); err != nil {
+		return err
+	}
+	records, rate := maxRecords/o.accounts(), maxRate/o.accounts()
 	ranges := []struct {
 		name  string
 		value any
 		ok    bool
 		want  string
 	}{
-		{"-logs", "", len(o.logs) > 0, "some of " + strings.Join(duotest.Logs(), ", ")},
+		{"-logs", "", len(o.logs) > 0, "some of " + strings.Join(knownLogs, ", ")},
 		{"-dir", o.dir, o.dir != "", "a folder"},
-		{"-backlog", o.backlog, o.backlog >= 0 && o.backlog <= maxRecords, fmt.Sprintf("0 to %d", maxRecords)},
+		{"-backlog", o.backlog, o.backlog >= 0 && o.backlog <= records, fmt.Sprintf("0 to %d", records)},
 		{"-keep", o.keep, o.keep >= 1 && o.keep <= maxRecords, fmt.Sprintf("1 to %d", maxRecords)},
-		{"-rate", o.rate, o.rate >= 0 && o.rate <= maxRate, fmt.Sprintf("0 to %d", maxRate)},
+		{"-rate", o.rate, o.rate >= 0 && o.rate <= float64(rate), fmt.Sprintf("0 to %d", rate)},
 		{"-span", o.span, o.span > 0 && o.span <= duotest.Retention, "more than 0, at most 4320h"},
 		{"-delay", o.delay, o.delay >= 0, "0 or more"},
 		{"-latency", o.latency, o.latency >= 0, "0 or more"},
@@ -151,18 +174,16 @@ func runSim(args []string, stdout, stderr io.Writer) error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	server := duotest.New(o.config(stdout, stderr))
-	generators := o.fill(server, time.Now())
-	running, err := server.Listen(o.listen)
+	sim, err := o.start(stdout, stderr)
 	if err != nil {
 		return err
 	}
-	defer running.Close()
-	access, err := o.publish(running)
+	defer sim.running.Close()
+	access, err := o.publish(sim.running)
 	if err != nil {
 		return err
 	}
-	fmt.Fprint(stdout, o.greeting(access))
+	fmt.Fprint(stdout, o.greeting(access, sim.children()))
 
 	if o.limit > 0 {
 		var cancel context.CancelFunc
@@ -170,15 +191,60 @@ func runSim(args []string, stdout, stderr io.Writer) error {
 		defer cancel()
 	}
 	begin := time.Now()
-	var trickles sync.WaitGroup
-	for log, g := range generators {
-		trickles.Go(func() { o.trickle(ctx, server, log, g) })
+	var work sync.WaitGroup
+	for i, a := range sim.accounts {
+		for log, g := range sim.generators[i] {
+			work.Go(func() { o.trickle(ctx, sim.current(a.ID), log, g) })
+		}
 	}
+	work.Go(func() { o.rotate(ctx, sim, stdout, stderr) })
 	<-ctx.Done()
-	running.Close()
-	trickles.Wait()
-	fmt.Fprintln(stdout, summary(server, time.Since(begin)))
+	sim.running.Close()
+	work.Wait()
+	fmt.Fprintln(stdout, summary(sim.server, time.Since(begin)))
 	return nil
+}
+
+// simulation is a server that listens, with the accounts that it began with.
+type simulation struct {
+	server     *duotest.Server
+	running    *duotest.Running
+	accounts   []*duotest.Account              // the parent's own is the first
+	generators []map[string]*duotest.Generator // of each account's logs
+}
+
+// children returns the accounts that are not the parent's own.
+func (s *simulation) children() []*duotest.Account { return s.accounts[1:] }
+
+// current returns a function that finds an account as it is at the time: nil, if it is a child that has gone.
+func (s *simulation) current(id string) func() *duotest.Account {
+	if id == "" {
+		return func() *duotest.Account { return s.server.Account }
+	}
+	return func() *duotest.Account { return s.server.Child(id) }
+}
+
+// start makes the accounts and their backlogs, and serves them.
+func (o simOptions) start(stdout, stderr io.Writer) (*simulation, error) {
+	server := duotest.New(o.config(stdout, stderr))
+	// Who read a log before its backlog is there would go on from behind it.
+	server.Fault(duotest.Fault{Kind: duotest.FaultStatus, Status: http.StatusServiceUnavailable, N: -1})
+	running, err := server.Listen(o.listen)
+	if err != nil {
+		return nil, err
+	}
+	children, err := o.addChildren(running)
+	if err != nil {
+		running.Close()
+		return nil, err
+	}
+	s := &simulation{server: server, running: running, accounts: append([]*duotest.Account{server.Account}, children...)}
+	now := time.Now()
+	for i, a := range s.accounts {
+		s.generators = append(s.generators, o.fill(a, o.seed+uint64(i), now))
+	}
+	server.ClearFaults()
+	return s, nil
 }
 
 func (o simOptions) config(stdout, stderr io.Writer) duotest.Config {
@@ -187,7 +253,7 @@ func (o simOptions) config(stdout, stderr io.Writer) duotest.Config {
 		Delay:    o.delay,
 		Latency:  o.latency,
 		Budget:   o.budget,
-		Keep:     o.backlog + o.keep,
+		Keep:     o.backlog + max(1, o.keep/o.accounts()),
 		ErrorLog: log.New(stderr, "duoctl sim: ", log.LstdFlags),
 	}
 	if o.delay == 0 {
@@ -203,18 +269,19 @@ func (o simOptions) config(stdout, stderr io.Writer) duotest.Config {
 }
 
 // fill adds the backlog of each log and returns the generators that made it, to go on with.
-func (o simOptions) fill(server *duotest.Server, now time.Time) map[string]*duotest.Generator {
+func (o simOptions) fill(account *duotest.Account, seed uint64, now time.Time) map[string]*duotest.Generator {
 	generators := map[string]*duotest.Generator{}
 	for _, log := range o.logs {
-		g := duotest.NewGenerator(log, o.seed, duotest.Options{Quirks: o.quirks})
-		server.Add(log, g.Spread(now.Add(-o.span), now, o.backlog)...)
+		g := duotest.NewGenerator(log, seed, duotest.Options{Quirks: o.quirks})
+		account.Add(log, g.Spread(now.Add(-o.span), now, o.backlog)...)
 		generators[log] = g
 	}
 	return generators
 }
 
-// trickle adds events of the present until the context ends. What a late tick has missed it makes up for.
-func (o simOptions) trickle(ctx context.Context, server *duotest.Server, log string, g *duotest.Generator) {
+// trickle adds events of the present to an account, while it is there, until the context ends. What a late tick has missed
+// it makes up for.
+func (o simOptions) trickle(ctx context.Context, account func() *duotest.Account, log string, g *duotest.Generator) {
 	if o.rate == 0 {
 		return
 	}
@@ -231,7 +298,9 @@ func (o simOptions) trickle(ctx context.Context, server *duotest.Server, log str
 			for i := range records {
 				records[i] = g.At(now)
 			}
-			server.Add(log, records...)
+			if a := account(); a != nil {
+				a.Add(log, records...)
+			}
 			made += due
 		}
 	}
@@ -287,11 +356,15 @@ func (o simOptions) apiHost(address string) string {
 }
 
 // greeting is what is printed once the server listens.
-func (o simOptions) greeting(a access) string {
+func (o simOptions) greeting(a access, children []*duotest.Account) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "duoctl sim: serving a simulated Duo Admin API at https://%s (seed %d)\n", a.host, o.seed)
 	fmt.Fprintf(&b, "Each of %s has %d records of the last %v", strings.Join(o.logs, ", "), o.backlog, o.span)
-	fmt.Fprintf(&b, " and gets %g more a second, shown after %v.\n\n", o.rate, o.delay)
+	fmt.Fprintf(&b, " and gets %g more a second, shown after %v.\n", o.rate, o.delay)
+	if n := len(children); n > 0 {
+		fmt.Fprintf(&b, "So has each of %d child accounts, from %s at %s to %s at %s.\n", n, children[0].ID, children[0].Host, children[n-1].ID, children[n-1].Host)
+	}
+	b.WriteByte('\n')
 	checkpoints := filepath.Join(filepath.Dir(a.caFile), "checkpoints")
 	settings := [][2]string{
 		{"name", "duo"},
@@ -304,6 +377,9 @@ func (o simOptions) greeting(a access) string {
 		{"checkpoint_dir", checkpoints},
 		{"logs", strings.Join(o.logs, ", ")},
 		{"delay", o.delay.String()},
+	}
+	if o.children > 0 {
+		settings = append(settings, [2]string{"accounts", "all"})
 	}
 	if o.span > 23*time.Hour { // duo_in begins 24 hours back by default
 		settings = append(settings, [2]string{"since", min(o.span+time.Hour, duotest.Retention).String()})
@@ -323,7 +399,7 @@ func (o simOptions) greeting(a access) string {
 // summary is the line that is printed at the end.
 func summary(server *duotest.Server, served time.Duration) string {
 	calls, records, refused := 0, 0, 0
-	for _, log := range append(duotest.Logs(), "") {
+	for _, log := range append(slices.Clone(knownLogs), "") {
 		n := server.Count(log)
 		calls, records, refused = calls+n.Calls, records+n.Records, refused+n.Calls-n.Status[200]
 	}

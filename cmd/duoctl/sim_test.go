@@ -30,12 +30,38 @@ func TestTrickle(t *testing.T) {
 				defer cancel()
 				server := duotest.New(duotest.Config{})
 				o := simOptions{rate: test.rate}
-				o.trickle(ctx, server, duotest.Telephony, duotest.NewGenerator(duotest.Telephony, 1, duotest.Options{}))
+				o.trickle(ctx, func() *duotest.Account { return server.Account }, duotest.Telephony, duotest.NewGenerator(duotest.Telephony, 1, duotest.Options{}))
 				// A tick that is not due yet may owe its share.
 				if got := server.Len(duotest.Telephony); got > test.want || got < test.want-1-int(test.rate/50) {
 					t.Errorf("%d events at %g/s, want %d", got, test.rate, test.want)
 				}
 			})
+		})
+	}
+}
+
+// TestDefaultBacklog asserts that many children do not fill the memory unless -backlog says so.
+func TestDefaultBacklog(t *testing.T) {
+	tests := map[string]struct {
+		args          []string
+		backlog, keep int
+	}{
+		"no children":          {nil, 1000, 101_000},
+		"some":                 {[]string{"-children", "9"}, 1000, 11_000},
+		"many":                 {[]string{"-children", "499"}, 200, 400},
+		"many of one log":      {[]string{"-children", "499", "-logs", "activity"}, 600, 800},
+		"many, and -backlog":   {[]string{"-children", "499", "-backlog", "1000"}, 1000, 1200},
+		"many, and small keep": {[]string{"-children", "499", "-keep", "100"}, 200, 201},
+	}
+	for name, test := range tests {
+		t.Run(name, func(t *testing.T) {
+			o, err := parseSim(test.args, io.Discard)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if keep := o.config(io.Discard, io.Discard).Keep; o.backlog != test.backlog || keep != test.keep {
+				t.Errorf("backlog %d, keep %d; want %d, %d", o.backlog, keep, test.backlog, test.keep)
+			}
 		})
 	}
 }
@@ -51,7 +77,7 @@ func TestFlagsReachTheServer(t *testing.T) {
 		t.Errorf("Delay %v, Keep %d, Budget %d, seed %d; want none, 30, 7, one of the clock", c.Delay, c.Keep, c.Budget, o.seed)
 	}
 	server := duotest.New(c)
-	o.fill(server, time.Now())
+	o.fill(server.Account, o.seed, time.Now())
 	for log, want := range map[string]int{duotest.Authentication: 0, duotest.Activity: 10, duotest.Telephony: 10} {
 		if got := server.Len(log); got != want {
 			t.Errorf("%s: %d records, want %d", log, got, want)
