@@ -26,10 +26,11 @@ import (
 
 const simHelp = `usage: duoctl sim [flags]
 
-Serves a simulated Duo Admin API over HTTPS: authentication, activity and telephony logs (version 2), with Duo's signatures,
-paging, delay, limits and errors. Each log begins with a backlog, and events keep coming in. All of them are made up. It
-prints the [INPUT] section that points duo_in at it, writes the certificate authority to trust to ca.pem in -dir, and ends
-with SIGINT, SIGTERM or after -for. Put the section in the place of that of a copy of fluent-bit.conf.example.
+Serves a simulated Duo Admin API over HTTPS: the authentication, activity and telephony logs, and with -logs those of version 1
+and the Trust Monitor's too, with Duo's signatures, paging, delay, limits and errors. Each log begins with a backlog, and events
+keep coming in. All of them are made up. It prints the [INPUT] section that points duo_in at it, writes the certificate
+authority to trust to ca.pem in -dir, and ends with SIGINT, SIGTERM or after -for. Put the section in the place of that of a
+copy of fluent-bit.conf.example.
 
 Every start is a new Duo, with a new certificate authority, so Fluent Bit must be restarted too. It goes on from the
 checkpoints, which -dir keeps; remove them to begin anew.
@@ -60,7 +61,7 @@ const (
 )
 
 // knownLogs are those that -logs takes.
-var knownLogs = duotest.Logs()
+var knownLogs = duotest.AllLogs()
 
 // simOptions are the flags of sim.
 type simOptions struct {
