@@ -33,14 +33,26 @@ func (r *Reader) frames(b []byte) (records []Record, used int, err error) {
 		n := 4 + int(binary.BigEndian.Uint32(rest))
 		used += n
 		r.line++
-		for p := (unpacker{rest: rest[4:n]}); len(p.rest) > 0; {
-			record, err := p.record(r.line)
-			if err != nil {
-				return records, used, err
-			}
-			records = append(records, record)
+		unpacked, err := Unpack(rest[4:n])
+		for i := range unpacked {
+			unpacked[i].Line = r.line
+		}
+		if records = append(records, unpacked...); err != nil {
+			return records, used, err
 		}
 	}
+}
+
+// Unpack reads records as a plugin hands them over, one behind the other.
+func Unpack(b []byte) (records []Record, err error) {
+	for p := (unpacker{rest: b}); len(p.rest) > 0; {
+		record, err := p.record(len(records) + 1)
+		if err != nil {
+			return records, err
+		}
+		records = append(records, record)
+	}
+	return records, nil
 }
 
 // unpacker turns msgpack into JSON token by token, since no decoder into Go

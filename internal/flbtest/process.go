@@ -37,6 +37,9 @@ func Start(kind Kind, bin string, s Spec) (*Process, error) {
 	if err := s.validate(); err != nil {
 		return nil, err
 	}
+	if s.Config != "" && kind != FluentBit {
+		return nil, fmt.Errorf("start %v: a Config is for Fluent Bit only", kind)
+	}
 	paths := []*string{&s.Dir, &bin}
 	if s.Plugin != LinkedIn {
 		paths = append(paths, &s.Plugin)
@@ -81,8 +84,12 @@ func (s Spec) write(kind Kind) (string, error) {
 			return "", err
 		}
 	}
-	path := filepath.Join(s.Dir, kind.String()+".conf")
-	return path, os.WriteFile(path, s.config(kind), 0o600)
+	name, config := kind.String()+".conf", s.config(kind)
+	if s.Config != "" {
+		name, config = s.ConfigName, []byte(s.Config)
+	}
+	path := filepath.Join(s.Dir, name)
+	return path, os.WriteFile(path, config, 0o600)
 }
 
 // wait ends with the process.

@@ -37,7 +37,8 @@ type Input struct {
 	Options []Option // written as they are; ${ENV} is the host's to expand
 }
 
-// Spec is one scenario. Plugin, Dir and at least one input are required.
+// Spec is one scenario. Plugin, Dir and at least one input, or a Config, are
+// required.
 type Spec struct {
 	Plugin string // path of duo_in.so, or LinkedIn
 	Dir    string // configuration, out/ and storage/; kept from one start to the next
@@ -58,6 +59,11 @@ type Spec struct {
 	OldLayout    bool          // C host: be Fluent Bit before 4.1
 	PauseOwn     bool          // C host: a pause stops the paused input's collector, not the last one's as in Fluent Bit
 
+	// Config is Fluent Bit's configuration as it is, in place of one that is made
+	// from Inputs and the fields below; ConfigName is its file's name, whose
+	// ending says which of Fluent Bit's two forms it has.
+	Config, ConfigName string
+
 	Service       []Option // Fluent Bit: more lines of [SERVICE]
 	MemoryStorage bool     // Fluent Bit: no storage.type filesystem
 }
@@ -68,8 +74,11 @@ const pluginName = "duo"
 var tagPattern = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
 
 func (s Spec) validate() error {
-	if s.Plugin == "" || s.Dir == "" || len(s.Inputs) == 0 {
-		return errors.New("spec: Plugin, Dir and at least one input are required")
+	if s.Plugin == "" || s.Dir == "" || len(s.Inputs) == 0 && s.Config == "" {
+		return errors.New("spec: Plugin, Dir and at least one input, or a Config, are required")
+	}
+	if (s.Config == "") != (s.ConfigName == "") || strings.Contains(s.ConfigName, "/") {
+		return fmt.Errorf("spec: ConfigName %q: must be the name of the Config's file, and none without one", s.ConfigName)
 	}
 	// src/flb_plugin.c takes flb-in_name.so for one of its own and looks up other symbols.
 	if strings.HasPrefix(filepath.Base(s.Plugin), "flb-") {

@@ -123,6 +123,12 @@ func (b *bed) start(inputs ...flbtest.Input) *flbtest.Process {
 	b.t.Helper()
 	spec := b.spec
 	spec.Inputs = inputs
+	return b.startSpec(spec)
+}
+
+// startSpec is start for what a Spec can say beyond inputs.
+func (b *bed) startSpec(spec flbtest.Spec) *flbtest.Process {
+	b.t.Helper()
 	spec.Env = append(spec.Env, "DUO_SECRET_KEY="+duotest.SecretKey, "HTTPS_PROXY=", "https_proxy=")
 	p, err := flbtest.Start(b.kind, artifacts.hosts[b.kind], spec)
 	if err != nil {

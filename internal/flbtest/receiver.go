@@ -1,0 +1,117 @@
+package flbtest
+
+import (
+	"bufio"
+	"fmt"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// Receiver is what a SIEM's collector is to Fluent Bit: a port of the loopback
+// interface that takes lines over TCP, or a line or more with each datagram over
+// UDP. Its owner calls Close.
+type Receiver struct {
+	Addr string // host:port
+
+	closer interface{ Close() error }
+	done   sync.WaitGroup
+
+	mu    sync.Mutex // guards what follows
+	lines []string
+	conns map[net.Conn]bool // nil once closed
+}
+
+// maxLine is the longest line that a Receiver takes.
+const maxLine = 16 << 20
+
+// NewReceiver listens; network is tcp or udp.
+func NewReceiver(network string) (*Receiver, error) {
+	r := &Receiver{conns: map[net.Conn]bool{}}
+	if network == "udp" {
+		pc, err := net.ListenPacket("udp", "127.0.0.1:0")
+		if err != nil {
+			return nil, fmt.Errorf("receiver: %w", err)
+		}
+		r.Addr, r.closer = pc.LocalAddr().String(), pc
+		r.done.Go(func() { r.datagrams(pc) })
+		return r, nil
+	}
+	l, err := net.Listen(network, "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("receiver: %w", err)
+	}
+	r.Addr, r.closer = l.Addr().String(), l
+	r.done.Go(func() { r.accept(l) })
+	return r, nil
+}
+
+func (r *Receiver) accept(l net.Listener) {
+	for {
+		conn, err := l.Accept()
+		if err != nil {
+			return // closed
+		}
+		if r.keep(conn) {
+			r.done.Go(func() { r.read(conn) })
+		}
+	}
+}
+
+// keep notes a connection for Close, unless that came before it.
+func (r *Receiver) keep(conn net.Conn) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.conns == nil {
+		conn.Close()
+		return false
+	}
+	r.conns[conn] = true
+	return true
+}
+
+func (r *Receiver) read(conn net.Conn) {
+	defer conn.Close()
+	lines := bufio.NewScanner(conn)
+	lines.Buffer(nil, maxLine)
+	for lines.Scan() {
+		r.take(lines.Text())
+	}
+}
+
+func (r *Receiver) datagrams(pc net.PacketConn) {
+	buf := make([]byte, 1<<16)
+	for {
+		n, _, err := pc.ReadFrom(buf)
+		if err != nil {
+			return // closed
+		}
+		r.take(strings.Split(strings.TrimSuffix(string(buf[:n]), "\n"), "\n")...)
+	}
+}
+
+func (r *Receiver) take(lines ...string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.lines = append(r.lines, lines...)
+}
+
+// Lines returns what came so far, in order, without the ends of the lines.
+func (r *Receiver) Lines() []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.Clone(r.lines)
+}
+
+// Close ends the receiver and all connections to it.
+func (r *Receiver) Close() {
+	r.closer.Close()
+	r.mu.Lock()
+	for conn := range r.conns {
+		conn.Close()
+	}
+	r.conns = nil
+	r.mu.Unlock()
+	r.done.Wait()
+}
