@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -130,29 +132,58 @@ func TestRecordsOwnTheirBytes(t *testing.T) {
 	}
 }
 
+// What Duo answers is anything: it becomes records as they stand there, or an
+// error, and no page makes a cursor panic or one that cannot be stored.
 func FuzzParsePage(f *testing.F) {
 	for _, s := range []string{
 		`{"response":{"items":[{"activity_id":"a","ts":"2024-05-01T12:00:00Z"},null],"metadata":{"next_offset":"1,a","total_objects":2}},"stat":"OK"}`,
 		`{"response":{"items":[{ "a" : [1e5,{"b":"\u00e9"}]}],"metadata":{"next_offset":["1",2]}}}`,
 		`{"response":[{"ts":1714564800000},{}],"metadata":{"next_offset":[]}}`,
+		`{"response":[{"action":"x","timestamp":1714564800},{"timestamp":"1714564800","isotimestamp":"2024-05-01T12: 00: 00"}]}`,
+		`{"response":{"events":[{"sekey":"SE1","surfaced_timestamp":1714564800000},{"sekey":"SE1"}],"metadata":{"next_offset":2}}}`,
 		`{"response":{"items":null}}`, `{"response":{"items":[1],"items":[2]}}`, `{"stat":"FAIL","code":"40103"}`, `{"response":{"items":[{"a":1`, "[", "",
 	} {
-		f.Add([]byte(s))
+		for log := range logs {
+			f.Add([]byte(s), log)
+		}
 	}
-	f.Fuzz(func(t *testing.T, body []byte) {
-		p, err := ParsePage(logs[1], slices.Clone(body))
+	samples, _ := filepath.Glob("../../shared/fixtures/*/*.json") // real answers, where there are some
+	for _, path := range samples {
+		sample, err := os.ReadFile(path)
+		if err != nil {
+			f.Fatal(err)
+		}
+		for log := range logs {
+			f.Add(sample, log)
+			f.Add(fmt.Appendf(nil, `{"response":%s}`, sample), log)
+		}
+	}
+	f.Fuzz(func(t *testing.T, body []byte, n int) {
+		l := logs[uint(n)%uint(len(logs))]
+		p, err := ParsePage(l, slices.Clone(body))
 		if err != nil {
 			if !errors.Is(err, ErrNotPage) || len(p.Records) > 0 {
 				t.Fatalf("%d records and error %v", len(p.Records), err)
 			}
 			return
 		}
+		open, _, _ := NewCursor(noon, noon).Open(minute(30), window)
+		for range 2 { // the second time as a page that follows
+			next, _, err := open.Advance(l, p, window, 3, minute(30))
+			if err != nil {
+				break
+			}
+			open = throughJSON(t, next)
+			if open.Until == 0 {
+				open.Until = at(28)
+			}
+		}
 		for _, r := range p.Records {
 			if !json.Valid(r.Raw) {
 				t.Errorf("a record is not JSON: %q", r.Raw)
 			}
 		}
-		if want, ok := listed(body); ok && !slices.EqualFunc(p.Records, want, func(r Record, w json.RawMessage) bool { return string(r.Raw) == string(w) }) {
+		if want, ok := listed(l, body); ok && !slices.EqualFunc(p.Records, want, func(r Record, w json.RawMessage) bool { return string(r.Raw) == string(w) }) {
 			t.Errorf("records %+v, want %q", p.Records, want)
 		}
 	})
@@ -160,18 +191,18 @@ func FuzzParsePage(f *testing.F) {
 
 // listed reads a page's records with encoding/json, which merges what is there
 // twice: then, and where it takes other names for the same, it answers false.
-func listed(body []byte) (records []json.RawMessage, ok bool) {
+func listed(l Log, body []byte) (records []json.RawMessage, ok bool) {
 	var top, response map[string]json.RawMessage
 	if json.Unmarshal(body, &top) != nil {
 		return nil, false
 	}
-	for _, name := range []string{"response", "items"} {
-		if strings.Count(string(body), fmt.Sprintf("%q", name)) != 1 || strings.Contains(string(body), `\u`) {
+	for _, name := range []string{"response", l.List} {
+		if name != "" && strings.Count(string(body), fmt.Sprintf("%q", name)) != 1 || strings.Contains(string(body), `\u`) {
 			return nil, false
 		}
 	}
 	if json.Unmarshal(top["response"], &records) == nil {
 		return records, true
 	}
-	return records, json.Unmarshal(top["response"], &response) == nil && json.Unmarshal(response["items"], &records) == nil
+	return records, json.Unmarshal(top["response"], &response) == nil && json.Unmarshal(response[l.List], &records) == nil
 }
