@@ -143,7 +143,7 @@ func (s *Store) slot(st Stream, owner string) *Slot {
 	folder := filepath.Join(s.dir, st.Host, st.Account)
 	return &Slot{
 		stream: st, owner: owner, folder: folder,
-		path:     filepath.Join(folder, st.Log+".json"),
+		path:     filepath.Join(folder, st.Log+fileSuffix),
 		lockPath: filepath.Join(folder, st.Log+".lock"),
 	}
 }
