@@ -20,6 +20,7 @@ type command struct {
 
 var commands = []command{
 	{"sim", "serve a simulated Duo Admin API, to try out a pipeline without an account", runSim},
+	{"checkpoint", "show where each log is read on, or set it back to an earlier time", runCheckpoint},
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
@@ -72,6 +73,17 @@ func printUsage(w io.Writer) {
 
 // parse reads the flags of a subcommand, which takes no other arguments. For -h it prints help and the flags to stdout.
 func parse(flags *flag.FlagSet, args []string, stdout io.Writer, help string) error {
+	if err := parseFlags(flags, args, stdout, help); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return usageError{fmt.Errorf("argument %q: only flags are expected", flags.Arg(0))}
+	}
+	return nil
+}
+
+// parseFlags is parse for a subcommand that takes arguments behind its flags.
+func parseFlags(flags *flag.FlagSet, args []string, stdout io.Writer, help string) error {
 	flags.SetOutput(io.Discard) // errors are printed once, by exitStatus
 	flags.Usage = func() {}
 	err := flags.Parse(args)
@@ -83,8 +95,6 @@ func parse(flags *flag.FlagSet, args []string, stdout io.Writer, help string) er
 		return err
 	case err != nil:
 		return usageError{err}
-	case flags.NArg() > 0:
-		return usageError{fmt.Errorf("argument %q: only flags are expected", flags.Arg(0))}
 	}
 	return nil
 }
