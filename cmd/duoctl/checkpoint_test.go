@@ -71,7 +71,7 @@ func within(t *testing.T, now time.Time) duo.Cursor {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, _, err = c.Advance(page, window, 2, now)
+	c, _, err = c.Advance(l, page, window, 2, now)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,7 +34,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"await": await,
 			"call":  call,
-			"list":  list,
+			"list":  listAccounts,
 			// status2 and fails run duoctl, which must end with status 2 or 1 and say so on stderr: fails PATTERN ARG...
 			"status2": func(ts *testscript.TestScript, _ bool, args []string) { failing(ts, 2, args) },
 			"fails":   func(ts *testscript.TestScript, _ bool, args []string) { failing(ts, 1, args) },
@@ -100,9 +100,9 @@ func call(ts *testscript.TestScript, neg bool, args []string) {
 	fmt.Fprintf(ts.Stdout(), "%s\n", body)
 }
 
-// list prints the child accounts with their hosts, a line each: list READY-FILE. Once it has waited for the account to be
+// listAccounts prints the child accounts with their hosts, a line each: list READY-FILE. Once it has waited for the account to be
 // gone: list READY-FILE ACCOUNT.
-func list(ts *testscript.TestScript, neg bool, args []string) {
+func listAccounts(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 1 || len(args) > 2 {
 		ts.Fatalf("usage: list READY-FILE [ACCOUNT]")
 	}
