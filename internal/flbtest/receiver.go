@@ -2,6 +2,7 @@ package flbtest
 
 import (
 	"bufio"
+	"crypto/tls"
 	"fmt"
 	"net"
 	"slices"
@@ -43,6 +44,17 @@ func NewReceiver(network string) (*Receiver, error) {
 		return nil, fmt.Errorf("receiver: %w", err)
 	}
 	r.Addr, r.closer = l.Addr().String(), l
+	r.done.Go(func() { r.accept(l) })
+	return r, nil
+}
+
+// NewTLSReceiver listens over TLS, with a certificate that its clients trust.
+func NewTLSReceiver(certificate tls.Certificate) (*Receiver, error) {
+	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12})
+	if err != nil {
+		return nil, fmt.Errorf("receiver: %w", err)
+	}
+	r := &Receiver{conns: map[net.Conn]bool{}, Addr: l.Addr().String(), closer: l}
 	r.done.Go(func() { r.accept(l) })
 	return r, nil
 }

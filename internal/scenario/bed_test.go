@@ -202,7 +202,8 @@ func (b *bed) delivery(tag string) *delivery {
 }
 
 // idKeys are where Duo's id is, by eventtype.
-var idKeys = map[string]string{duotest.Authentication: "txid", duotest.Activity: "activity_id", duotest.Telephony: "telephony_id"}
+var idKeys = map[string]string{duotest.Authentication: "txid", duotest.Activity: "activity_id", duotest.Telephony: "telephony_id",
+	duotest.TrustMonitor: "sekey"}
 
 // update reads what is new and returns how many events there are, duplicates
 // not counted.
