@@ -2,7 +2,6 @@ package record
 
 import (
 	"errors"
-	"io"
 
 	"github.com/go-json-experiment/json/jsontext"
 )
@@ -27,13 +26,13 @@ func (e *Encoder) appendJSON(dst []byte, ev Event) ([]byte, error) {
 		return nil, errNotObject
 	}
 	start := len(dst)
-	var has keySet
+	has := e.hidden
 	dst, n, err := e.appendItems(append(dst, 0), 1, &has)
 	if err != nil {
 		return nil, err
 	}
-	if _, err := e.in.ReadToken(); err != io.EOF {
-		return nil, errTrailing
+	if err := e.readEnd(); err != nil {
+		return nil, err
 	}
 	dst, more := e.appendAdded(dst, ev, has)
 	return patchLen(dst, start, mapType, n/2+more), nil
@@ -83,7 +82,8 @@ func (e *Encoder) appendValue(dst []byte, kind jsontext.Kind, level int) ([]byte
 	case jsontext.KindNumber:
 		return appendNumber(dst, text), nil
 	default:
-		return appendCompact(dst, text), nil
+		e.part = appendCompact(e.part[:0], text)
+		return appendString(dst, e.part), nil
 	}
 }
 
@@ -99,11 +99,4 @@ func (e *Encoder) appendContainer(dst []byte, kind jsontext.Kind, level int) ([]
 	default:
 		return patchLen(dst, start, arrayType, n), nil
 	}
-}
-
-// appendCompact appends a string that holds JSON text without its insignificant white space, escapes as they are.
-func appendCompact(dst []byte, text jsontext.Value) []byte {
-	// There is no error: the text was just read by the same rules. Even then AppendFormat would return all of it.
-	compact, _ := jsontext.AppendFormat(nil, text, append(asSent, jsontext.PreserveRawStrings(true))...)
-	return appendText(dst, compact)
 }

@@ -1,10 +1,10 @@
 // Package record turns one Duo record, as the raw JSON that the API sent, into one Fluent Bit event in msgpack:
 // [EventTime, {map}].
 //
-// It promises that every record comes out as exactly one event that Fluent Bit accepts: what cannot be converted goes out
-// as the text it is, in the key message. Keys keep their order and their duplicates, numbers their type, strings are valid
+// It promises that every record comes out as exactly one event that Fluent Bit accepts, in any Format: what cannot be
+// converted goes out as the text it is, in the key message. Keys keep their order, numbers their type, strings are valid
 // UTF-8, and no event nests deeper than 33 levels, its outer array among them. Fluent Bit itself silently drops an event of 64
-// levels, or a malformed one, together with the rest of its chunk (measured with 5.1.1).
+// levels, or a malformed one, together with the rest of its chunk (measured with 5.1.1). Equal records make equal events.
 //
 // Which records there are, their time and their event_id are the caller's.
 package record
@@ -13,6 +13,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -37,15 +38,20 @@ type Format int
 // The formats.
 const (
 	JSON Format = iota // Duo's record as it came
+	Flat               // one level: access_device_location_city
+	Raw                // the record as one line of JSON in the key message
 )
 
 // formats has one row for each Format. A body appends the event's second half, a msgpack map, to dst, or reports that
-// the record does not fit its shape.
+// the record does not fit its shape; text is then what the event says in the key message.
 var formats = [...]struct {
 	name string
 	body func(e *Encoder, dst []byte, ev Event) ([]byte, error)
+	text func(e *Encoder, ev Event) []byte
 }{
-	JSON: {"json", (*Encoder).appendJSON},
+	JSON: {"json", (*Encoder).appendJSON, (*Encoder).plainText},
+	Flat: {"flat", (*Encoder).appendFlat, (*Encoder).plainText},
+	Raw:  {"raw", (*Encoder).appendRaw, (*Encoder).rawText},
 }
 
 // String returns the format's name, as ParseFormat takes it.
@@ -63,32 +69,47 @@ func ParseFormat(name string) (Format, error) {
 	return 0, fmt.Errorf("there is no such format; use %s", strings.Join(names, ", "))
 }
 
-// Options say how an Encoder shapes records. The zero Options are format json.
+// Options say how an Encoder shapes records. The zero Options are format json with every field.
 type Options struct {
 	Format Format
+
+	// Exclude names fields to leave out, as ParseExclude returns them: "user.groups" is the field groups of the object
+	// user, and, where a list lies on the way, of each of its objects. Without a dot it may be an added key too. The
+	// key message of a format, and the text of a record that cannot be read, stay whole.
+	Exclude []string
 }
 
 // Encoder encodes events, one after the other, and reuses what that takes: it is not safe for concurrent use. Between
 // two events it holds on to nothing of their size.
 type Encoder struct {
 	body func(e *Encoder, dst []byte, ev Event) ([]byte, error)
+	text func(e *Encoder, ev Event) []byte
+
+	exclude *place // nil if nothing is excluded
+	hidden  keySet // the added keys that are excluded
+	flat    flatNames
 
 	source bytes.Buffer // the record being read; a bytes.Buffer, since jsontext reads that one without a copy
 	in     *jsontext.Decoder
 
 	out    *codec.Encoder // for what is encoded from values, into packed
 	time   codec.RawExt
-	text   string
+	value  string
 	packed []byte
+
+	// Reused from event to event: the record without what is excluded, one name, one part as text, one line.
+	kept, name, part, line []byte
 }
 
 // NewEncoder returns an Encoder. Options that name no Format panic.
 func NewEncoder(o Options) *Encoder {
 	e := &Encoder{
 		body:   formats[o.Format].body,
+		text:   formats[o.Format].text,
 		time:   codec.RawExt{Tag: eventTimeTag, Data: make([]byte, 8)},
 		packed: make([]byte, 0, 64),
 	}
+	e.excludePaths(o.Exclude)
 	e.in = jsontext.NewDecoder(&e.source, asSent...)
 	e.out = codec.NewEncoderBytes(&e.packed, msgpack)
 	return e
@@ -96,14 +117,16 @@ func NewEncoder(o Options) *Encoder {
 
 // Append appends ev to dst as one msgpack event, [EventTime, {map}], and returns the extended slice. It does not fail:
 // a record that the format cannot hold (broken JSON, trailing data, no object, more than 10,000 levels) goes out as
-// {message: its text, eventtype, host, event_id, account_id}, the text made valid UTF-8.
+// {message: its text, eventtype, host, event_id, account_id}, the text made valid UTF-8, and one line in raw.
 func (e *Encoder) Append(dst []byte, ev Event) []byte {
 	dst = append(dst, fixArray|2)
 	dst = e.appendTime(dst, ev.Time)
 	if out, ok := e.convert(dst, ev); ok {
 		return out
 	}
-	return e.appendMessage(dst, ev.Raw, ev)
+	dst = e.appendMessage(dst, e.text(e, ev), ev)
+	e.shrink()
+	return dst
 }
 
 // convert appends the body in the chosen format, or reports that it cannot. A panic counts as that: were there a record
@@ -114,10 +137,30 @@ func (e *Encoder) convert(dst []byte, ev Event) (out []byte, ok bool) {
 			ok = false
 		}
 		e.read(nil) // lets go of the record, which may pin a whole page
+		e.shrink()
 	}()
 	e.read(ev.Raw)
+	if e.exclude != nil {
+		if ev.Raw, ok = e.keep(); !ok {
+			return nil, false
+		}
+		e.read(ev.Raw)
+	}
 	out, err := e.body(e, dst, ev)
 	return out, err == nil
+}
+
+// maxKept is how much memory, in bytes, each of an encoder's buffers may hold between two events.
+const maxKept = 64 << 10
+
+// shrink lets go of what an event of uncommon size made grow.
+func (e *Encoder) shrink() {
+	for _, b := range []*[]byte{&e.kept, &e.name, &e.part, &e.line} {
+		if cap(*b) > maxKept {
+			*b = nil
+		}
+	}
+	e.flat.shrink()
 }
 
 // read points the decoder at raw.
@@ -126,29 +169,53 @@ func (e *Encoder) read(raw []byte) {
 	e.in.Reset(&e.source, asSent...)
 }
 
+// readName reads the name that comes next: as it is written, and what that stands for. Both are good until the next read.
+func (e *Encoder) readName() (literal, name []byte, err error) {
+	if literal, err = e.in.ReadValue(); err != nil {
+		return nil, nil, err
+	}
+	if name = literal[1 : len(literal)-1]; !isPlain(name) {
+		e.name, _ = jsontext.AppendUnquote(e.name[:0], literal)
+		name = e.name
+	}
+	return literal, name, nil
+}
+
+// readEnd reports an error unless the record has been read to its end.
+func (e *Encoder) readEnd() error {
+	if _, err := e.in.ReadToken(); err != io.EOF {
+		return errTrailing
+	}
+	return nil
+}
+
+// plainText is the text of a record that cannot be read: what came.
+func (e *Encoder) plainText(ev Event) []byte { return ev.Raw }
+
 // appendMessage appends the map of an event that is only text: {message: text} and the added keys.
 func (e *Encoder) appendMessage(dst, text []byte, ev Event) []byte {
 	start := len(dst)
 	dst = append(dst, 0)
 	dst = appendString(dst, "message")
 	dst = appendText(dst, text)
-	dst, n := e.appendAdded(dst, ev, keySet{})
+	dst, n := e.appendAdded(dst, ev, e.hidden)
 	return patchLen(dst, start, mapType, 1+n)
 }
 
 // added are the keys that every record gets, in order.
 var added = [...]struct {
+	name     string
 	packed   []byte // the name in msgpack
 	value    func(Event) string
 	optional bool // left out when empty
 }{
-	{pack("eventtype"), func(ev Event) string { return ev.EventType }, false},
-	{pack("host"), func(ev Event) string { return ev.Host }, false},
-	{pack("event_id"), func(ev Event) string { return ev.EventID }, false},
-	{pack("account_id"), func(ev Event) string { return ev.AccountID }, true},
+	{"eventtype", pack("eventtype"), func(ev Event) string { return ev.EventType }, false},
+	{"host", pack("host"), func(ev Event) string { return ev.Host }, false},
+	{"event_id", pack("event_id"), func(ev Event) string { return ev.EventID }, false},
+	{"account_id", pack("account_id"), func(ev Event) string { return ev.AccountID }, true},
 }
 
-// keySet says which of the added keys, by their index, the record has already.
+// keySet says which of the added keys, by their index, the record has already, or is not to have.
 type keySet [len(added)]bool
 
 // note takes in one of the record's top-level names, in msgpack.
@@ -158,16 +225,30 @@ func (s *keySet) note(packed []byte) {
 	}
 }
 
+// noteName takes in one of the record's top-level names.
+func (s *keySet) noteName(name []byte) {
+	for i := range added {
+		s[i] = s[i] || added[i].name == string(name)
+	}
+}
+
+// left are the added keys that the record still has to get.
+func (s *keySet) left(ev Event) (left keySet) {
+	for i, key := range added {
+		left[i] = !s[i] && (!key.optional || key.value(ev) != "")
+	}
+	return left
+}
+
 // appendAdded appends the added keys that the record does not have, and returns how many they are.
 func (e *Encoder) appendAdded(dst []byte, ev Event, has keySet) (_ []byte, n int) {
-	for i, key := range added {
-		value := key.value(ev)
-		if has[i] || key.optional && value == "" {
+	for i, left := range has.left(ev) {
+		if !left {
 			continue
 		}
-		e.text = strings.ToValidUTF8(value, "\uFFFD")
-		dst = append(dst, key.packed...)
-		dst = e.appendPacked(dst, &e.text)
+		e.value = strings.ToValidUTF8(added[i].value(ev), "\uFFFD")
+		dst = append(dst, added[i].packed...)
+		dst = e.appendPacked(dst, &e.value)
 		n++
 	}
 	return dst, n
@@ -180,13 +261,18 @@ const (
 	maxSeconds = 0xFFFFFFFD
 )
 
-// appendTime appends t as EventTime. What is before 1970 becomes 0, what is past maxSeconds (in 2106) becomes that, both
-// with 0 ns.
-func (e *Encoder) appendTime(dst []byte, t time.Time) []byte {
-	sec, nsec := t.Unix(), t.Nanosecond()
-	if in := min(max(sec, 0), maxSeconds); in != sec {
-		sec, nsec = in, 0
+// clampTime returns t as seconds and nanoseconds. What is before 1970 becomes 0, what is past maxSeconds (in 2106) becomes
+// that, both with 0 ns.
+func clampTime(t time.Time) (sec int64, nsec int) {
+	if sec = min(max(t.Unix(), 0), maxSeconds); sec != t.Unix() {
+		return sec, 0
 	}
+	return sec, t.Nanosecond()
+}
+
+// appendTime appends t as EventTime.
+func (e *Encoder) appendTime(dst []byte, t time.Time) []byte {
+	sec, nsec := clampTime(t)
 	binary.BigEndian.PutUint32(e.time.Data, uint32(sec))
 	binary.BigEndian.PutUint32(e.time.Data[4:], uint32(nsec))
 	return e.appendPacked(dst, &e.time)

@@ -37,12 +37,12 @@ var addedBy = object{
 // body encodes ev, compares it with the oracle and returns its map.
 func body(t *testing.T, ev Event) object {
 	t.Helper()
-	e := NewEncoder(Options{})
-	check(t, e, ev)
-	_, body, err := parseEvent(e.Append(nil, ev))
-	if err != nil {
-		t.Fatal(err)
-	}
+	return bodyAs(t, Options{}, ev)
+}
+
+func bodyAs(t *testing.T, o Options, ev Event) object {
+	t.Helper()
+	_, body := checkAs(t, NewEncoder(o), o, ev)
 	return body
 }
 
@@ -179,7 +179,7 @@ func TestDeepText(t *testing.T) {
 	for range 31 {
 		got = got.([]any)[0]
 	}
-	want := any(`{"a\u00fc\ud83d":[1.50,-0,1e400],"b":"` + "\uFFFD" + ` x","b":{}}`)
+	want := any(`{"a\u00fc` + "\uFFFD" + `":[1.50,-0,1e400],"b":"` + "\uFFFD" + ` x","b":{}}`)
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -335,10 +335,13 @@ func TestEncodersShareNothing(t *testing.T) {
 	records := readRecords(t, "authentication")
 	for range 4 {
 		wg.Go(func() {
-			e := NewEncoder(Options{})
-			for _, raw := range records {
-				if ev := event(string(raw)); !bytes.Equal(e.Append(nil, ev), oracle(ev)) {
-					t.Errorf("Append(%q) differs from the oracle", clip(raw))
+			for _, f := range []Format{JSON, Flat, Raw} {
+				o := Options{Format: f, Exclude: []string{"user.groups"}}
+				e := NewEncoder(o)
+				for _, raw := range records {
+					if ev := event(string(raw)); !bytes.Equal(e.Append(nil, ev), oracleAs(o, ev)) {
+						t.Errorf("Append(%q) as %v differs from the oracle", clip(raw), f)
+					}
 				}
 			}
 		})
@@ -379,15 +382,19 @@ func TestLargeRecord(t *testing.T) {
 
 // TestKeepsNothing proves that an encoder at rest does not pin the page that its last record was a part of.
 func TestKeepsNothing(t *testing.T) {
-	e := NewEncoder(Options{})
-	for _, raw := range []string{`{"a":"b"}`, `{"a":"b"`, `{"a\n":["b"]}`, `{"a":1}2`} {
-		page := encodeFromPage(e, raw)
-		runtime.GC()
-		if page.Value() != nil {
-			t.Errorf("after %s the encoder still holds the page", raw)
+	for f := range formats {
+		for _, exclude := range [][]string{nil, {"b"}} {
+			e := NewEncoder(Options{Format: Format(f), Exclude: exclude})
+			for _, raw := range []string{`{"a":"b"}`, `{"a":"b"`, `{"a\n":["b"]}`, `{"a":1}2`} {
+				page := encodeFromPage(e, raw)
+				runtime.GC()
+				if page.Value() != nil {
+					t.Errorf("%v: after %s the encoder still holds the page", Format(f), raw)
+				}
+			}
+			runtime.KeepAlive(e)
 		}
 	}
-	runtime.KeepAlive(e)
 }
 
 //go:noinline
@@ -399,13 +406,34 @@ func encodeFromPage(e *Encoder, raw string) weak.Pointer[[1 << 20]byte] {
 	return weak.Make(page)
 }
 
+// TestBuffersAreBounded proves that an encoder at rest holds little, however large the records were.
+func TestBuffersAreBounded(t *testing.T) {
+	long := strings.Repeat("x", 1<<20)
+	ev := event(`{"` + long + `\n":[{"a":"` + long + `"}],"result":"` + long + `","` + long + `":{"a":1}}`)
+	for f := range formats {
+		e := NewEncoder(Options{Format: Format(f), Exclude: []string{"a"}})
+		e.Append(nil, ev)
+		broken := ev
+		broken.Raw = ev.Raw[:len(ev.Raw)-1]
+		e.Append(nil, broken)
+		held := cap(e.kept) + cap(e.name) + cap(e.part) + cap(e.line) + cap(e.packed) + cap(e.flat.path) + e.flat.size
+		if held > 6*maxKept {
+			t.Errorf("%v: %d bytes held", Format(f), held)
+		}
+	}
+}
+
 func TestAppendDoesNotAllocate(t *testing.T) {
-	e := NewEncoder(Options{})
 	dst := make([]byte, 0, 64<<10)
-	for _, log := range logs {
-		ev := event(string(readRecords(t, log)[0]))
-		if n := testing.AllocsPerRun(100, func() { e.Append(dst, ev) }); n != 0 {
-			t.Errorf("%s: %v allocations an event, want 0", log, n)
+	for _, f := range []Format{JSON, Flat, Raw} {
+		for _, exclude := range [][]string{nil, {"user.groups", "host"}} {
+			e := NewEncoder(Options{Format: f, Exclude: exclude})
+			for _, log := range logs {
+				ev := event(string(readRecords(t, log)[0]))
+				if n := testing.AllocsPerRun(100, func() { e.Append(dst, ev) }); n != 0 {
+					t.Errorf("%v, %s: %v allocations an event, want 0", f, log, n)
+				}
+			}
 		}
 	}
 }
@@ -418,8 +446,8 @@ func TestParseFormat(t *testing.T) {
 		}
 	}
 	_, err := ParseFormat("xml")
-	if want := `there is no such format; use json`; err == nil || !strings.HasPrefix(err.Error(), want) {
-		t.Errorf("got %v, want %s …", err, want)
+	if want := `there is no such format; use json, flat, raw`; err == nil || err.Error() != want {
+		t.Errorf("got %v, want %s", err, want)
 	}
 }
 
@@ -429,11 +457,22 @@ func BenchmarkAppend(b *testing.B) {
 	if err := json.Compact(&raw, readRecords(b, "authentication")[0]); err != nil {
 		b.Fatal(err)
 	}
-	e, ev := NewEncoder(Options{}), event(raw.String())
-	var dst []byte
-	b.SetBytes(int64(raw.Len()))
-	b.ReportAllocs()
-	for b.Loop() {
-		dst = e.Append(dst[:0], ev)
+	for f := range formats {
+		for _, exclude := range [][]string{nil, {"access_device.epkey", "user.groups", "host"}} {
+			o := Options{Format: Format(f), Exclude: exclude}
+			name := o.Format.String()
+			if exclude != nil {
+				name += "-exclude"
+			}
+			b.Run(name, func(b *testing.B) {
+				e, ev := NewEncoder(o), event(raw.String())
+				var dst []byte
+				b.SetBytes(int64(raw.Len()))
+				b.ReportAllocs()
+				for b.Loop() {
+					dst = e.Append(dst[:0], ev)
+				}
+			})
+		}
 	}
 }

@@ -1,0 +1,176 @@
+package record
+
+import (
+	"strconv"
+
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// maxFlatName is the length, in bytes, beyond which a name is not joined with others: else a long one before many
+// others would make an event many times larger than its record.
+const maxFlatName = 256
+
+// flatNames are the names of an event in format flat.
+type flatNames struct {
+	path     []byte // that lead to the value at hand, joined by "_"
+	reserved keySet // the added keys whose names are still kept for them
+
+	// The names that were used before, so that the usual ones cost no allocation, and about how many bytes they hold.
+	used map[string]*flatName
+	size int
+
+	event int // the number of the event at hand
+}
+
+// flatName says where a name was used.
+type flatName struct {
+	event  int // the last event with this name
+	suffix int // the last one that was tried there to tell another one apart
+}
+
+// flatNameSize is what a name in the map takes beside its bytes.
+const flatNameSize = 64
+
+// begin starts an event. Names that keys will be added by are taken.
+func (f *flatNames) begin(reserved keySet) {
+	f.event++
+	f.path, f.reserved = f.path[:0], reserved
+	for i, is := range reserved {
+		if is {
+			f.take([]byte(added[i].name))
+		}
+	}
+}
+
+// take reports whether a name was free, and takes it.
+func (f *flatNames) take(name []byte) bool {
+	n := f.used[string(name)]
+	if n == nil {
+		if f.used == nil {
+			f.used = map[string]*flatName{}
+		}
+		n = &flatName{}
+		f.used[string(name)] = n
+		f.size += len(name) + flatNameSize
+	}
+	if n.event == f.event {
+		return false
+	}
+	*n = flatName{event: f.event, suffix: 1}
+	return true
+}
+
+// claim returns the path as a name of its own: with _2, _3 and so on if it is taken. Duo's own top-level name is that
+// of the added key, which then does not come.
+func (f *flatNames) claim(level int) []byte {
+	for i := range added {
+		if level == 1 && f.reserved[i] && added[i].name == string(f.path) {
+			f.reserved[i] = false
+			return f.path
+		}
+	}
+	if f.take(f.path) {
+		return f.path
+	}
+	for n := f.used[string(f.path)]; ; {
+		n.suffix++
+		name := strconv.AppendInt(append(f.path, '_'), int64(n.suffix), 10)
+		if f.take(name) {
+			return name
+		}
+	}
+}
+
+// shrink forgets names if they are many or long.
+func (f *flatNames) shrink() {
+	if f.size > maxKept || cap(f.path) > maxKept {
+		f.used, f.path, f.size = nil, nil, 0
+	}
+}
+
+// appendFlat is the body of format flat: the fields of objects under their names joined by "_", a list of scalars as it
+// is, a list that holds objects or lists as its JSON text. What lies deeper than maxLevel, or has names longer than
+// maxFlatName before it, is JSON text too, and so is an empty object.
+func (e *Encoder) appendFlat(dst []byte, ev Event) ([]byte, error) {
+	if e.in.PeekKind() != jsontext.KindBeginObject {
+		return nil, errNotObject
+	}
+	start := len(dst)
+	e.flat.begin(e.hidden.left(ev))
+	dst, n, err := e.appendFlatObject(append(dst, 0), ev.Raw, 1)
+	if err != nil {
+		return nil, err
+	}
+	if err := e.readEnd(); err != nil {
+		return nil, err
+	}
+	var has keySet
+	for i, is := range e.flat.reserved {
+		has[i] = !is
+	}
+	dst, more := e.appendAdded(dst, ev, has)
+	return patchLen(dst, start, mapType, n+more), nil
+}
+
+// appendFlatObject appends the fields of the object of this level that comes next, and returns how many there are.
+func (e *Encoder) appendFlatObject(dst, raw []byte, level int) (_ []byte, n int, err error) {
+	if _, err := e.in.ReadToken(); err != nil {
+		return nil, 0, err
+	}
+	outer := len(e.flat.path)
+	defer func() { e.flat.path = e.flat.path[:outer] }()
+	for e.in.PeekKind() != jsontext.KindEndObject {
+		_, name, err := e.readName()
+		if err != nil {
+			return nil, 0, err
+		}
+		path := e.flat.path[:outer]
+		if level > 1 {
+			path = append(path, '_')
+		}
+		e.flat.path = append(path, name...)
+		more := 0
+		if dst, more, err = e.appendFlatValue(dst, raw, level); err != nil {
+			return nil, 0, err
+		}
+		n += more
+	}
+	_, err = e.in.ReadToken()
+	return dst, n, err
+}
+
+// appendFlatValue appends the value that comes next, of an object of this level, under its path, and returns how many
+// fields it makes.
+func (e *Encoder) appendFlatValue(dst, raw []byte, level int) (_ []byte, n int, err error) {
+	kind, as := e.in.PeekKind(), maxLevel+1 // as appendValue takes it: beyond maxLevel objects and lists are text
+	switch {
+	case kind == jsontext.KindBeginArray && !holdsContainer(raw[e.in.InputOffset():]):
+		as = maxLevel
+	case kind == jsontext.KindBeginObject && level < maxLevel && len(e.flat.path) <= maxFlatName:
+		dst, n, err = e.appendFlatObject(dst, raw, level+1)
+		if err != nil || n > 0 {
+			return dst, n, err
+		}
+		return appendString(appendString(dst, e.flat.claim(level)), "{}"), 1, nil
+	}
+	dst, err = e.appendValue(appendString(dst, e.flat.claim(level)), kind, as)
+	return dst, 1, err
+}
+
+// holdsContainer reports whether the list that text begins with, after a colon and white space, holds an object or a list.
+func holdsContainer(text []byte) bool {
+	for i, inside := 0, false; i < len(text); i++ {
+		switch text[i] {
+		case '"':
+			i += stringLen(text[i:]) - 1
+		case '{', '[':
+			if inside {
+				return true
+			}
+			inside = true
+		case ']':
+			return false
+		}
+	}
+	return false
+}

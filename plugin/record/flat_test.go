@@ -1,0 +1,68 @@
+package record
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestFlat(t *testing.T) {
+	long := strings.Repeat("x", 257)
+	tests := []struct {
+		name, json, account string
+		want                object
+	}{
+		{"one level", `{"a":1,"b":null,"c":"d"}`, "", append(object{"a", uint64(1), "b", nil, "c", "d"}, addedBy...)},
+		{"levels", `{"a":{"b":{"c":1},"d":2},"e":3}`, "", append(object{"a_b_c", uint64(1), "a_d", uint64(2), "e", uint64(3)}, addedBy...)},
+		{"list of scalars", `{"a":{"b":[1,"[{",null]},"c":[]}`, "", append(object{"a_b", []any{uint64(1), "[{", nil}, "c", []any{}}, addedBy...)},
+		{"list of lists", `{"a" : [ 1, [ ] ]}`, "", append(object{"a", `[1,[]]`}, addedBy...)},
+		{"list of objects", `{"a":[{"b": 1.50, "c":"\u00fc\ud83d"}]}`, "", append(object{"a", `[{"b":1.50,"c":"\u00fc` + "\uFFFD" + `"}]`}, addedBy...)},
+		{"empty objects", `{"a":{},"b":{"c":{ }}}`, "", append(object{"a", "{}", "b_c", "{}"}, addedBy...)},
+		{"empty names", `{"":1,"a":{"":2}}`, "", append(object{"", uint64(1), "a_", uint64(2)}, addedBy...)},
+		{"collisions", `{"a":{"b":1},"a_b":2,"a_b_2":3,"a":{"b":4}}`, "", append(object{"a_b", uint64(1), "a_b_2", uint64(2), "a_b_2_2", uint64(3), "a_b_3", uint64(4)}, addedBy...)},
+		{"Duo's eventtype wins", `{"eventtype":"x"}`, "", append(object{"eventtype", "x"}, addedBy[2:]...)},
+		{"and only its own", `{"event":{"id":1},"event_id":2,"event_id":3}`, "", append(object{"event_id_2", uint64(1), "event_id", uint64(2), "event_id_3", uint64(3)}, addedBy[:4]...)},
+		{"an added key's name", `{"event":{"id":1}}`, "", append(object{"event_id_2", uint64(1)}, addedBy...)},
+		{"that of none", `{"account":{"id":1},"account_id":2}`, "", append(object{"account_id", uint64(1), "account_id_2", uint64(2)}, addedBy...)},
+		{"that of an account", `{"account":{"id":1}}`, "DA01", append(append(object{"account_id_2", uint64(1)}, addedBy...), "account_id", "DA01")},
+		{"long names", `{"` + long + `":{"a":{"b":1}}}`, "", append(object{long, `{"a":{"b":1}}`}, addedBy...)},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			ev := event(tt.json)
+			ev.AccountID = tt.account
+			if diff := cmp.Diff(tt.want, bodyAs(t, Options{Format: Flat}, ev)); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestFlatNesting(t *testing.T) {
+	for _, n := range []int{31, 32, 33, 100, 10_000} {
+		t.Run(fmt.Sprint(n), func(t *testing.T) {
+			got := bodyAs(t, Options{Format: Flat}, event(strings.Repeat(`{"a":`, n)+"1"+strings.Repeat("}", n)))
+			want := object{strings.TrimSuffix(strings.Repeat("a_", min(n, 32)), "_"), uint64(1)}
+			if n > 32 {
+				want[1] = strings.Repeat(`{"a":`, n-32) + "1" + strings.Repeat("}", n-32)
+			}
+			if diff := cmp.Diff(append(want, addedBy...), got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestFlatNamesAreBounded shows that names which come once do not pile up, and that forgetting them changes nothing.
+func TestFlatNamesAreBounded(t *testing.T) {
+	e := NewEncoder(Options{Format: Flat})
+	for n := range 10_000 {
+		e.Append(nil, event(fmt.Sprintf(`{"name %d":1,"a":{"b":1},"a_b":2}`, n)))
+		if e.flat.size > maxKept || len(e.flat.used) > maxKept {
+			t.Fatalf("%d names of %d bytes after %d records", len(e.flat.used), e.flat.size, n)
+		}
+	}
+	checkAs(t, e, Options{Format: Flat}, event(`{"a":{"b":1},"a_b":2}`))
+}
