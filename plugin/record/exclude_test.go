@@ -101,6 +101,8 @@ func TestExcludeKeepsMessage(t *testing.T) {
 		want   string
 	}{
 		{Raw, `{"a":1,"event_id":"340a23e3-0123456789abcdef"}`},
+		{CEF, `CEF:0|Duo Security|duo_in|0|event|event|5|rt=1771008980351 externalId=340a23e3-0123456789abcdef ` +
+			`cs5=340a23e3-0123456789abcdef cs5Label=event_id msg={"a":1}`},
 	}
 	for _, tt := range tests {
 		t.Run(tt.format.String(), func(t *testing.T) {

@@ -78,6 +78,7 @@ func FuzzAppend(f *testing.F) {
 
 func FuzzFlat(f *testing.F) { fuzzFormat(f, Flat) }
 func FuzzRaw(f *testing.F)  { fuzzFormat(f, Raw) }
+func FuzzCEF(f *testing.F)  { fuzzFormat(f, CEF) }
 
 // fuzzFormat fuzzes a format with and without exclude.
 func fuzzFormat(f *testing.F, format Format) {
@@ -96,7 +97,7 @@ func fuzzFormat(f *testing.F, format Format) {
 			checkAs(t, e, Options{Format: format}, ev)
 			return
 		}
-		o := Options{Format: format, Exclude: paths}
+		o := Options{Format: format, Exclude: paths, Version: exclude}
 		checkAs(t, NewEncoder(o), o, ev)
 	})
 }

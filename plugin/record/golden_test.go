@@ -40,7 +40,7 @@ func readRecords(t testing.TB, log string) []json.RawMessage {
 func TestGolden(t *testing.T) {
 	for _, log := range logs {
 		for f := range formats {
-			o := Options{Format: Format(f)}
+			o := Options{Format: Format(f), Version: "1.2.3"}
 			t.Run(log+"/"+o.Format.String(), func(t *testing.T) {
 				e := NewEncoder(o)
 				var events []any

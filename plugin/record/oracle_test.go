@@ -21,7 +21,7 @@ import (
 // oracle is what format json has to make of ev, found another way: encoding/json reads the record, codec writes the event.
 func oracle(ev Event) []byte { return oracleAs(Options{}, ev) }
 
-// oracleAs is what a format has to make of ev.
+// oracleAs is what the formats other than cef have to make of ev.
 func oracleAs(o Options, ev Event) []byte {
 	var body object
 	switch readable := json.Valid(ev.Raw) && bytes.TrimSpace(ev.Raw)[0] == '{'; {
@@ -272,7 +272,7 @@ func check(t *testing.T, e *Encoder, ev Event) {
 	checkAs(t, e, Options{}, ev)
 }
 
-// checkAs encodes ev after a few bytes, compares it with the oracle, byte for byte, and returns it.
+// checkAs encodes ev after a few bytes, compares it with the oracle, byte for byte but for format cef, and returns it.
 func checkAs(t *testing.T, e *Encoder, o Options, ev Event) (at time.Time, body object) {
 	t.Helper()
 	raw, prefix := slices.Clone(ev.Raw), []byte("before")
@@ -287,6 +287,10 @@ func checkAs(t *testing.T, e *Encoder, o Options, ev Event) (at time.Time, body 
 	at, body, err := parseEvent(got)
 	if err != nil {
 		t.Fatalf("Append(%q): %v", clip(raw), err)
+	}
+	if o.Format == CEF {
+		checkCEF(t, o, ev, body)
+		return at, body
 	}
 	if want := oracleAs(o, ev); !bytes.Equal(got, want) {
 		wantAt, wantBody, err := parseEvent(want)

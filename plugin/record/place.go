@@ -6,6 +6,7 @@ import "strings"
 // every element.
 type place struct {
 	field int               // what the caller calls the path that ends here, 0 where none does
+	whole bool              // the field is an object or a list too, not only what lies below
 	names map[string]*place // of the fields on the way to others
 }
 

@@ -11,6 +11,7 @@ package record
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/binary"
 	"fmt"
 	"io"
@@ -40,6 +41,7 @@ const (
 	JSON Format = iota // Duo's record as it came
 	Flat               // one level: access_device_location_city
 	Raw                // the record as one line of JSON in the key message
+	CEF                // one line of ArcSight's Common Event Format in the key message
 )
 
 // formats has one row for each Format. A body appends the event's second half, a msgpack map, to dst, or reports that
@@ -52,6 +54,7 @@ var formats = [...]struct {
 	JSON: {"json", (*Encoder).appendJSON, (*Encoder).plainText},
 	Flat: {"flat", (*Encoder).appendFlat, (*Encoder).plainText},
 	Raw:  {"raw", (*Encoder).appendRaw, (*Encoder).rawText},
+	CEF:  {"cef", (*Encoder).appendCEF, (*Encoder).cefText},
 }
 
 // String returns the format's name, as ParseFormat takes it.
@@ -77,6 +80,9 @@ type Options struct {
 	// user, and, where a list lies on the way, of each of its objects. Without a dot it may be an added key too. The
 	// key message of a format, and the text of a record that cannot be read, stay whole.
 	Exclude []string
+
+	// Version is the device version in CEF's header. The empty one is 0.
+	Version string
 }
 
 // Encoder encodes events, one after the other, and reuses what that takes: it is not safe for concurrent use. Between
@@ -88,6 +94,7 @@ type Encoder struct {
 	exclude *place // nil if nothing is excluded
 	hidden  keySet // the added keys that are excluded
 	flat    flatNames
+	cef     cefValues
 
 	source bytes.Buffer // the record being read; a bytes.Buffer, since jsontext reads that one without a copy
 	in     *jsontext.Decoder
@@ -110,6 +117,7 @@ func NewEncoder(o Options) *Encoder {
 		packed: make([]byte, 0, 64),
 	}
 	e.excludePaths(o.Exclude)
+	e.cef.version = cmp.Or(o.Version, "0")
 	e.in = jsontext.NewDecoder(&e.source, asSent...)
 	e.out = codec.NewEncoderBytes(&e.packed, msgpack)
 	return e
@@ -117,7 +125,7 @@ func NewEncoder(o Options) *Encoder {
 
 // Append appends ev to dst as one msgpack event, [EventTime, {map}], and returns the extended slice. It does not fail:
 // a record that the format cannot hold (broken JSON, trailing data, no object, more than 10,000 levels) goes out as
-// {message: its text, eventtype, host, event_id, account_id}, the text made valid UTF-8, and one line in raw.
+// {message: its text, eventtype, host, event_id, account_id}, the text made valid UTF-8, and one line in raw and cef.
 func (e *Encoder) Append(dst []byte, ev Event) []byte {
 	dst = append(dst, fixArray|2)
 	dst = e.appendTime(dst, ev.Time)
@@ -161,6 +169,7 @@ func (e *Encoder) shrink() {
 		}
 	}
 	e.flat.shrink()
+	e.cef.shrink()
 }
 
 // read points the decoder at raw.

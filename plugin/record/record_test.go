@@ -417,6 +417,9 @@ func TestBuffersAreBounded(t *testing.T) {
 		broken.Raw = ev.Raw[:len(ev.Raw)-1]
 		e.Append(nil, broken)
 		held := cap(e.kept) + cap(e.name) + cap(e.part) + cap(e.line) + cap(e.packed) + cap(e.flat.path) + e.flat.size
+		for _, v := range e.cef.values {
+			held += cap(v)
+		}
 		if held > 6*maxKept {
 			t.Errorf("%v: %d bytes held", Format(f), held)
 		}
@@ -446,7 +449,7 @@ func TestParseFormat(t *testing.T) {
 		}
 	}
 	_, err := ParseFormat("xml")
-	if want := `there is no such format; use json, flat, raw`; err == nil || err.Error() != want {
+	if want := `there is no such format; use json, flat, raw, cef`; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
