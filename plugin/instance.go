@@ -206,7 +206,7 @@ func (in *instance) poll(ctx context.Context, s *stream) {
 // deliverer returns what takes a stream's pages: it encodes them and queues
 // them in parts, of which only the last carries the cursor.
 func (in *instance) deliverer(key checkpoint.Stream, l duo.Log) func(context.Context, []duo.Record, duo.Cursor) error {
-	enc := record.NewEncoder(record.Options{Format: in.options.format})
+	enc := record.NewEncoder(record.Options{Format: in.options.format, Exclude: in.options.exclude, Version: version})
 	host := in.options.credentials.Host
 	part := min(batchPart, in.options.batchSize)
 	total, said := 0, false

@@ -29,6 +29,7 @@ type options struct {
 	checkpointDir string
 	settle        time.Duration
 	format        record.Format
+	exclude       []string
 	batchSize     int
 	timeout       time.Duration
 	transport     duo.TransportConfig
@@ -106,9 +107,17 @@ var optionTable = []option{
 		func(o *options) *time.Duration { return &o.settle }),
 	{
 		name: "format", def: "json",
-		help: "Shape of a record. `json`: Duo's own object as it came, with `eventtype`, `host` and `event_id` added at the end.",
+		help: "[Shape of a record](#a-record). `json`: Duo's own object as it came, with `eventtype`, `host` and `event_id` added at the end. `flat`: the same on one level. `raw`: the same as one line of JSON in `message`. `cef`: ArcSight's Common Event Format in `message`.",
 		set: func(o *options, v string, _ time.Time) (err error) {
 			o.format, err = record.ParseFormat(v)
+			return err
+		},
+	},
+	{
+		name: "exclude", initial: "-",
+		help: "Fields to leave out, as paths: `access_device.epkey, user.groups`. At most 100.",
+		set: func(o *options, v string, _ time.Time) (err error) {
+			o.exclude, err = record.ParseExclude(v)
 			return err
 		},
 	},
