@@ -40,7 +40,7 @@ race: ## All tests under the race detector, with the scenarios in the C host and
 fuzz: ## Fuzz each fuzz test for FUZZTIME, 10s unless set
 	@list=$$(go test -list '^Fuzz' ./...) && \
 	echo "$$list" | awk '/^Fuzz/ {name[n++] = $$1} /^ok/ {while (n) print $$2, name[--n]}' | while read -r package name; do \
-		echo "$$package $$name"; go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) "$$package" || exit 1; done
+		echo "$$package $$name"; go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x "$$package" || exit 1; done
 
 bench: ## Run the benchmarks, or those that match BENCH
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...

@@ -134,9 +134,9 @@ func TestHostSaysProblems(t *testing.T) {
 	}
 	want := []string{
 		"info [input:duo:duo.0] duo_in " + version,
-		`error [input:duo:duo.0] logs "radius": there is no log "radius"; the logs are authentication, activity, telephony`,
+		`error [input:duo:duo.0] logs "radius": there is no log "radius"; the logs are authentication, activity, telephony, trust_monitor, administrator, offline_enrollment, telephony_v1`,
 		`error [input:duo:duo.0] settle "1h": give a duration from 500ms to 1m`,
-		`error [input:duo:duo.0] format "text": there is no such format; use json`,
+		`error [input:duo:duo.0] format "text": there is no such format; use json, flat, raw, cef`,
 	}
 	if diff := cmp.Diff(want, s.said); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)

@@ -34,11 +34,13 @@ var uses = map[string][]string{
 	"plugin":        {"duo", "checkpoint", "plugin/record"},
 	"cmd/duoctl":    {"duo", "checkpoint", "plugin/record", "duo/duotest"},
 	"internal/docs": {"duo"}, // the README repeats its table of logs
-	"internal/*":    doubles, // these look at the product from outside
+
+	"internal/scenario": {"duo", "plugin/record"}, // what arrives is compared with what they make
+	"internal/*":        doubles,                  // these look at the product from outside
 }
 
-// doubles stand for Duo and for Fluent Bit. Every test may use them.
-var doubles = []string{"duo/duotest", "internal/flbtest"}
+// doubles stand for Duo, for Fluent Bit and for who receives from it. Every test may use them.
+var doubles = []string{"duo/duotest", "internal/flbtest", "internal/ceftest"}
 
 // source is a Go file of the module.
 type source struct {

@@ -16,6 +16,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/ugorji/go/codec"
+
+	"duo_in/internal/ceftest"
 )
 
 // oracle is what format json has to make of ev, found another way: encoding/json reads the record, codec writes the event.
@@ -68,15 +70,11 @@ func unreadable(f Format, raw []byte) string {
 	}
 	line := []rune(string(raw))
 	for i, r := range line {
-		if breaksALine(r) {
+		if ceftest.BreaksLine(r) {
 			line[i] = ' '
 		}
 	}
 	return string(line)
-}
-
-func breaksALine(r rune) bool {
-	return r < 0x20 || r >= 0x7f && r < 0xa0 || r == 0x2028 || r == 0x2029
 }
 
 var escapes = regexp.MustCompile(`(?s)\\(u[dD][89abAB]..\\u[dD][c-fC-F]..|u....|.)`)

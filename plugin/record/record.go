@@ -158,15 +158,13 @@ func (e *Encoder) convert(dst []byte, ev Event) (out []byte, ok bool) {
 	return out, err == nil
 }
 
-// maxKept is how much memory, in bytes, each of an encoder's buffers may hold between two events.
+// maxKept is how much memory, in bytes, an encoder's buffers may hold between two events, and so may flat's and cef's.
 const maxKept = 64 << 10
 
 // shrink lets go of what an event of uncommon size made grow.
 func (e *Encoder) shrink() {
-	for _, b := range []*[]byte{&e.kept, &e.name, &e.part, &e.line} {
-		if cap(*b) > maxKept {
-			*b = nil
-		}
+	if cap(e.kept)+cap(e.name)+cap(e.part)+cap(e.line) > maxKept {
+		e.kept, e.name, e.part, e.line = nil, nil, nil, nil
 	}
 	e.flat.shrink()
 	e.cef.shrink()
@@ -243,20 +241,22 @@ func (s *keySet) noteName(name []byte) {
 
 // left are the added keys that the record still has to get.
 func (s *keySet) left(ev Event) (left keySet) {
-	for i, key := range added {
-		left[i] = !s[i] && (!key.optional || key.value(ev) != "")
+	for i := range added {
+		left[i] = !s[i] && (!added[i].optional || added[i].value(ev) != "")
 	}
 	return left
 }
 
 // appendAdded appends the added keys that the record does not have, and returns how many they are.
 func (e *Encoder) appendAdded(dst []byte, ev Event, has keySet) (_ []byte, n int) {
-	for i, left := range has.left(ev) {
-		if !left {
+	for i := range added { // for every event in json, so not by has.left, which asks twice
+		key := &added[i]
+		value := key.value(ev)
+		if has[i] || key.optional && value == "" {
 			continue
 		}
-		e.value = strings.ToValidUTF8(added[i].value(ev), "\uFFFD")
-		dst = append(dst, added[i].packed...)
+		e.value = strings.ToValidUTF8(value, "\uFFFD")
+		dst = append(dst, key.packed...)
 		dst = e.appendPacked(dst, &e.value)
 		n++
 	}
