@@ -32,6 +32,18 @@ func beChild(role, dir string) error {
 	if err != nil {
 		return err
 	}
+	if role == "all" || role == "some" { // until standard input ends
+		f, err := s.AcquireFamily(context.Background(), auth, role == "all", "[INPUT] child.0")
+		if err != nil {
+			return err
+		}
+		if _, err := f.Acquire(context.Background(), "DA1"); err != nil {
+			return err
+		}
+		fmt.Println("held")
+		_, err = io.Copy(io.Discard, os.Stdin)
+		return err
+	}
 	sl, err := s.Acquire(context.Background(), auth, "[INPUT] child.0")
 	if err != nil {
 		return err

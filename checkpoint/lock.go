@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -16,14 +18,25 @@ import (
 // lockPoll is the pause between two tries to get a lock that somebody holds.
 const lockPoll = 50 * time.Millisecond
 
-// owners holds the slots of this process by their lock file. flock alone would keep two of them apart as well, but
-// could neither tell a rival in this process from a restart that will soon be over, nor be waited for without polling.
+// owners holds the locks of this process by their file. flock alone would keep two of them apart as well, but could
+// neither tell a rival in this process from a restart that will soon be over, nor be waited for without polling.
 var owners = struct {
 	sync.Mutex
-	byLock map[string]*Slot
-}{byLock: map[string]*Slot{}}
+	byPath map[string][]*lock // one, or several that share it
+}{byPath: map[string][]*lock{}}
 
-// LockedError reports that another owner has a stream.
+// lock keeps others out: those in this process by the table of owners, those in another one by a file. Its owner calls
+// its methods one at a time, but for announce.
+type lock struct {
+	path    string
+	owner   string
+	shared  bool // keeps out only those who want it for themselves
+	within  bool // has no file: a family's lock, which keeps other processes out, is held
+	closing bool // guarded by owners
+	file    *flock.Flock
+}
+
+// LockedError reports that another owner has a stream, or a family of them.
 type LockedError struct {
 	Path  string // the lock file
 	PID   int    // the owner's process, maybe this one; 0 if it is not known
@@ -57,39 +70,87 @@ func poll(ctx context.Context, try func() (again bool, err error)) error {
 	}
 }
 
-// enter makes sl the one slot of this process for its stream. To try again makes sense only while the other is closing.
-func (sl *Slot) enter() (again bool, err error) {
+// take gets the lock. It waits for an owner in another process, or for one in this process that is closing, until ctx
+// ends, and then returns a *LockedError.
+func (l *lock) take(ctx context.Context) error {
+	if err := poll(ctx, l.enter); err != nil {
+		return err
+	}
+	err := makeFolder(filepath.Dir(l.path))
+	if err == nil && !l.within {
+		err = poll(ctx, l.shut)
+	}
+	if err != nil {
+		l.leave()
+	}
+	return err
+}
+
+// enter puts l into the table. To try again makes sense only while those that are in the way are closing.
+func (l *lock) enter() (again bool, err error) {
 	owners.Lock()
 	defer owners.Unlock()
-	if other, ok := owners.byLock[sl.lockPath]; ok {
-		return other.closing, &LockedError{Path: sl.lockPath, PID: os.Getpid(), Owner: other.owner}
+	for _, other := range owners.byPath[l.path] {
+		if l.shared && other.shared {
+			continue
+		}
+		err = &LockedError{Path: l.path, PID: os.Getpid(), Owner: other.owner}
+		if !other.closing {
+			return false, err
+		}
 	}
-	owners.byLock[sl.lockPath] = sl
+	if err != nil {
+		return true, err
+	}
+	owners.byPath[l.path] = append(owners.byPath[l.path], l)
 	return false, nil
 }
 
 // leave takes back enter.
-func (sl *Slot) leave() {
+func (l *lock) leave() {
 	owners.Lock()
 	defer owners.Unlock()
-	delete(owners.byLock, sl.lockPath)
+	rest := slices.DeleteFunc(owners.byPath[l.path], func(other *lock) bool { return other == l })
+	if owners.byPath[l.path] = rest; len(rest) == 0 {
+		delete(owners.byPath, l.path)
+	}
 }
 
-// shut takes the lock file, which keeps other processes out, and writes into it who has it.
-func (sl *Slot) shut() (again bool, err error) {
-	lock := flock.New(sl.lockPath, flock.SetFlag(os.O_CREATE|os.O_RDONLY|asIs), flock.SetPermissions(0o600))
-	ok, err := lock.TryLock()
+// announce says that the lock will soon be given back.
+func (l *lock) announce() {
+	owners.Lock()
+	defer owners.Unlock()
+	l.closing = true
+}
+
+// giveBack lets others have the lock.
+func (l *lock) giveBack() error {
+	defer l.leave()
+	if l.within {
+		return nil
+	}
+	return l.file.Unlock()
+}
+
+// shut locks the file, and writes into it who has it; of several that share it, the last one.
+func (l *lock) shut() (again bool, err error) {
+	file := flock.New(l.path, flock.SetFlag(os.O_CREATE|os.O_RDONLY|asIs), flock.SetPermissions(0o600))
+	try := file.TryLock
+	if l.shared {
+		try = file.TryRLock
+	}
+	ok, err := try()
 	if err != nil {
 		return false, fmt.Errorf("%w: checkpoint_dir must be writable, and on a file system that has flock", err)
 	}
 	if !ok {
-		pid, owner := holder(sl.lockPath)
-		return true, &LockedError{Path: sl.lockPath, PID: pid, Owner: owner}
+		pid, owner := holder(l.path)
+		return true, &LockedError{Path: l.path, PID: pid, Owner: owner}
 	}
-	sl.lock = lock
+	l.file = file
 	// The name serves only the message that another process gives, so that a full disk is no reason to stay out.
-	if f, err := os.OpenFile(sl.lockPath, os.O_WRONLY|os.O_TRUNC|asIs, 0); err == nil {
-		fmt.Fprintf(f, "%d %s\n", os.Getpid(), sl.owner)
+	if f, err := os.OpenFile(l.path, os.O_WRONLY|os.O_TRUNC|asIs, 0); err == nil {
+		fmt.Fprintf(f, "%d %s\n", os.Getpid(), l.owner)
 		f.Close()
 	}
 	return false, nil
@@ -97,19 +158,23 @@ func (sl *Slot) shut() (again bool, err error) {
 
 // hold makes sure that the lock file in the folder is still the one that is locked. Where somebody removed it, alone or
 // with the folder, the lock would keep nobody out, so that a new one is made and taken.
-func (sl *Slot) hold() error {
-	ours, err := sl.lock.Stat()
+func (l *lock) hold() error {
+	folder := filepath.Dir(l.path)
+	if l.within {
+		return makeFolder(folder)
+	}
+	ours, err := l.file.Stat()
 	if err != nil {
 		return err
 	}
-	if there, err := os.Lstat(sl.lockPath); err == nil && os.SameFile(ours, there) {
+	if there, err := os.Lstat(l.path); err == nil && os.SameFile(ours, there) {
 		return nil
 	}
-	if err := makeFolder(sl.folder); err != nil {
+	if err := makeFolder(folder); err != nil {
 		return err
 	}
-	removed := sl.lock
-	if _, err := sl.shut(); err != nil {
+	removed := l.file
+	if _, err := l.shut(); err != nil {
 		return err
 	}
 	return removed.Unlock()

@@ -12,25 +12,24 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/gofrs/flock"
 	"github.com/google/renameio/v2"
 )
 
 // Store is a folder of checkpoints: <folder>/<host>/<account or self>/<log>.json for each stream, with the generation
-// before it in <log>.json.prev and its lock in <log>.lock. Files are 0600, folders that it makes 0700.
+// before it in <log>.json.prev and its lock in <log>.lock. Files are 0600, folders that it makes 0700. The host of a
+// child account's streams is the parent's: a child that moves to another host goes on where it was.
 type Store struct{ dir string }
 
 // Slot is one stream's place in a Store, for its one owner. Its methods may be called from several goroutines.
 type Slot struct {
-	stream   Stream // canonical
-	owner    string
-	folder   string
-	path     string // the current generation; with prevSuffix the one before
-	lockPath string
-	closing  bool // guarded by owners
+	stream Stream // canonical
+	folder string
+	path   string  // the current generation; with prevSuffix the one before
+	family *Family // of a child account; else nil
+	share  *Family // the same, if it is to be given back with the slot
 
 	mu       sync.Mutex
-	lock     *flock.Flock
+	lock     *lock
 	loaded   bool // Load succeeded: what is on the disk is known, and may be replaced
 	broken   bool // the current generation exists and is not sound
 	released bool
@@ -110,42 +109,38 @@ func open(dir string) (*Store, error) {
 
 // Acquire makes owner, a description such as "[INPUT] duo.0" for those who are refused, the one owner of the stream. It
 // waits for an owner in another process, or for one in this process that is Closing, until ctx ends, and then returns
-// a *LockedError; an owner in this process that is not closing is one at once.
+// a *LockedError; an owner in this process that is not closing is one at once. The stream of a child account must not
+// be within anybody's Family of all; whoever wants several takes a Family first.
 func (s *Store) Acquire(ctx context.Context, st Stream, owner string) (*Slot, error) {
 	st = st.canonical()
 	if err := st.check(); err != nil {
 		return nil, err
 	}
-	sl := s.slot(st, owner)
-	if err := sl.acquire(ctx); err != nil {
-		return nil, fmt.Errorf("lock checkpoint of %s: %w", st, err)
+	if st.Account == self {
+		return s.acquire(ctx, st, &lock{owner: owner}, nil)
 	}
+	family, err := s.AcquireFamily(ctx, Stream{Host: st.Host, Log: st.Log}, false, owner)
+	if err != nil {
+		return nil, err
+	}
+	sl, err := family.Acquire(ctx, st.Account)
+	if err != nil {
+		return nil, errors.Join(err, family.Release())
+	}
+	sl.share = family
 	return sl, nil
 }
 
-func (sl *Slot) acquire(ctx context.Context) error {
-	if err := poll(ctx, sl.enter); err != nil {
-		return err
-	}
-	err := makeFolder(sl.folder)
-	if err == nil {
-		err = poll(ctx, sl.shut)
-	}
-	if err != nil {
-		sl.leave()
-		return err
+// acquire makes the slot of a stream, takes its lock, and removes what a killed process left.
+func (s *Store) acquire(ctx context.Context, st Stream, l *lock, family *Family) (*Slot, error) {
+	folder := filepath.Join(s.dir, st.Host, st.Account)
+	l.path = filepath.Join(folder, st.Log+".lock")
+	sl := &Slot{stream: st, folder: folder, path: filepath.Join(folder, st.Log+fileSuffix), family: family, lock: l}
+	if err := l.take(ctx); err != nil {
+		return nil, fmt.Errorf("lock checkpoint of %s: %w", st, err)
 	}
 	sl.sweep()
-	return nil
-}
-
-func (s *Store) slot(st Stream, owner string) *Slot {
-	folder := filepath.Join(s.dir, st.Host, st.Account)
-	return &Slot{
-		stream: st, owner: owner, folder: folder,
-		path:     filepath.Join(folder, st.Log+fileSuffix),
-		lockPath: filepath.Join(folder, st.Log+".lock"),
-	}
+	return sl, nil
 }
 
 // Load sets the value that into points to, as a whole, to the cursor saved last, and says where it is from. If there
@@ -193,7 +188,10 @@ func (sl *Slot) save(cursor any) error {
 	case !sl.loaded:
 		return errors.New("refused: what is there was not read, or could not be used")
 	}
-	if err := sl.hold(); err != nil {
+	if err := sl.family.hold(); err != nil {
+		return err
+	}
+	if err := sl.lock.hold(); err != nil {
 		return err
 	}
 	data, err := encode(sl.stream, time.Now(), cursor)
@@ -258,9 +256,10 @@ func (sl *Slot) sweep() {
 
 // Closing announces a Release: from now on another Acquire in this process waits for it.
 func (sl *Slot) Closing() {
-	owners.Lock()
-	defer owners.Unlock()
-	sl.closing = true
+	sl.lock.announce()
+	if sl.share != nil {
+		sl.share.Closing()
+	}
 }
 
 // Release waits for a Save that is under way and gives the lock back. Only the first call does anything.
@@ -271,8 +270,11 @@ func (sl *Slot) Release() error {
 		return nil
 	}
 	sl.released = true
-	defer sl.leave()
-	return sl.lock.Unlock()
+	err := sl.lock.giveBack()
+	if sl.share != nil {
+		err = errors.Join(err, sl.share.Release())
+	}
+	return err
 }
 
 // makeFolder makes the folder at path, 0700, and its parents, so that power loss does not take them away again.

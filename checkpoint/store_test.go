@@ -142,7 +142,8 @@ func TestSaveAndLoad(t *testing.T) {
 	const in = "api-1.example.com/DAXXXXXXXXXXXXXXXXXX"
 	want := map[string]fs.FileMode{
 		".": fs.ModeDir | 0o700, "api-1.example.com": fs.ModeDir | 0o700, in: fs.ModeDir | 0o700,
-		in + "/activity.json": 0o600, in + "/activity.json.prev": 0o600, in + "/activity.lock": 0o600,
+		"api-1.example.com/.accounts.activity.lock": 0o600,
+		in + "/activity.json":                       0o600, in + "/activity.json.prev": 0o600, in + "/activity.lock": 0o600,
 	}
 	if diff := cmp.Diff(want, modes); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
@@ -461,10 +462,10 @@ func TestFolderRemoved(t *testing.T) {
 	if n, _ := mustLoad(t, sl); n != 2 {
 		t.Errorf("got %d, want 2", n)
 	}
-	if pid, who := holder(sl.lockPath); pid != os.Getpid() || who != owner {
+	if pid, who := holder(sl.lock.path); pid != os.Getpid() || who != owner {
 		t.Errorf("the new lock names %d %q, want %d %q", pid, who, os.Getpid(), owner)
 	}
-	if got, err := flock.New(sl.lockPath).TryLock(); got || err != nil {
+	if got, err := flock.New(sl.lock.path).TryLock(); got || err != nil {
 		t.Errorf("the new lock: somebody else got it: %v, %v", got, err)
 	}
 }
@@ -474,7 +475,7 @@ func TestLockRemovedAndTaken(t *testing.T) {
 	sl := acquire(t, dir)
 	mustLoad(t, sl)
 	mustSave(t, sl, 1)
-	if err := os.Remove(sl.lockPath); err != nil {
+	if err := os.Remove(sl.lock.path); err != nil {
 		t.Fatal(err)
 	}
 	c := spawn(t, "hold", dir)
@@ -518,7 +519,7 @@ func TestAcquireInOneProcess(t *testing.T) {
 			if !errors.As(err, &locked) || took != want {
 				t.Fatalf("got %v after %v, want a LockedError after %v", err, took, want)
 			}
-			if diff := cmp.Diff(LockedError{Path: first.lockPath, PID: os.Getpid(), Owner: owner}, *locked); diff != "" {
+			if diff := cmp.Diff(LockedError{Path: first.lock.path, PID: os.Getpid(), Owner: owner}, *locked); diff != "" {
 				t.Errorf("LockedError (-want +got):\n%s", diff)
 			}
 		}
