@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -17,11 +18,13 @@ import (
 )
 
 // Credentials are the keys of an Admin API application and the host they
-// belong to.
+// belong to; or those of a service provider's Accounts API application, with its
+// own host, or with a child account and that one's.
 type Credentials struct {
 	Host           string // api-XXXXXXXX.duosecurity.com, a port may follow
 	IntegrationKey string
 	SecretKey      Secret
+	Account        string // the child's account_id, sent with every call; "" for none
 }
 
 // Client makes signed calls to one host, one at a time.
@@ -31,6 +34,8 @@ type Client struct {
 	Now func() time.Time
 
 	timeout time.Duration
+	host    string
+	account string
 
 	mu   sync.Mutex // held during a call: api's transport is bound to one context
 	api  *duoapi.DuoApi
@@ -47,7 +52,7 @@ func NewClient(c Credentials, base http.RoundTripper, timeout time.Duration, use
 		// A redirect is never followed: the signature must not leave the host.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	})
-	return &Client{Now: time.Now, timeout: timeout, api: api, bind: bind}
+	return &Client{Now: time.Now, timeout: timeout, host: c.Host, account: c.Account, api: api, bind: bind}
 }
 
 // Answer is a call's outcome.
@@ -61,6 +66,14 @@ type Answer struct {
 // [*RateLimitError], [ErrTooLarge], or say why no answer came; the Answer's
 // times are set in each case where they are known.
 func (c *Client) Get(ctx context.Context, path string, params url.Values) (Answer, error) {
+	return c.call(ctx, http.MethodGet, path, params)
+}
+
+func (c *Client) call(ctx context.Context, method, path string, params url.Values) (Answer, error) {
+	if c.account != "" {
+		params = maps.Clone(params)
+		params.Set("account_id", c.account)
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, fmt.Errorf("no answer within %s", c.timeout))
@@ -68,7 +81,7 @@ func (c *Client) Get(ctx context.Context, path string, params url.Values) (Answe
 	c.bind.ctx = ctx
 
 	a := Answer{Sent: c.Now()}
-	resp, body, err := c.api.SignedCall(http.MethodGet, path, params, duoapi.UseTimeout)
+	resp, body, err := c.api.SignedCall(method, path, params, duoapi.UseTimeout)
 	if resp != nil {
 		a.Date, _ = http.ParseTime(resp.Header.Get("Date"))
 	}

@@ -326,7 +326,7 @@ type roundTripper func(*http.Request) (*http.Response, error)
 func (f roundTripper) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
 func fakeClient(f roundTripper) *Client {
-	return NewClient(Credentials{"api-00000000.duosecurity.com", "DIXXXXXXXXXXXXXXXXXX", NewSecret(testSecret)}, f, 30*time.Second, "duo_in/1.2.3")
+	return NewClient(Credentials{Host: "api-00000000.duosecurity.com", IntegrationKey: "DIXXXXXXXXXXXXXXXXXX", SecretKey: NewSecret(testSecret)}, f, 30*time.Second, "duo_in/1.2.3")
 }
 
 func response(r *http.Request, status int, body string) *http.Response {

@@ -1,6 +1,7 @@
 package duo
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"crypto/x509"
@@ -35,6 +36,7 @@ func NewTransport(c TransportConfig) (*http.Transport, error) {
 		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:   15 * time.Second,
 		IdleConnTimeout:       90 * time.Second,
+		MaxIdleConns:          64, // of all hosts: a service provider's children have one each
 		MaxIdleConnsPerHost:   8,
 		MaxConnsPerHost:       16,
 		ExpectContinueTimeout: time.Second,
@@ -87,6 +89,9 @@ func (b *binder) RoundTrip(req *http.Request) (*http.Response, error) {
 	req.Header.Set("User-Agent", b.userAgent)
 	// The library signs a blank as %20 but sends it as +.
 	req.URL.RawQuery = strings.ReplaceAll(req.URL.RawQuery, "+", "%20")
+	if err := measure(req); err != nil {
+		return nil, err
+	}
 	resp, err := b.base.RoundTrip(req)
 	if err != nil {
 		return nil, err
@@ -97,6 +102,21 @@ func (b *binder) RoundTrip(req *http.Request) (*http.Response, error) {
 	}
 	resp.Body = &limitedBody{ReadCloser: resp.Body, left: maxBody}
 	return resp, nil
+}
+
+// measure gives a request's body its length, which the library leaves out: it
+// would be sent in chunks, and not every proxy takes those.
+func measure(req *http.Request) error {
+	if req.Body == nil {
+		return nil
+	}
+	body, err := io.ReadAll(req.Body)
+	req.Body.Close()
+	req.Body, req.ContentLength = io.NopCloser(bytes.NewReader(body)), int64(len(body))
+	if len(body) == 0 {
+		req.Body = http.NoBody
+	}
+	return err
 }
 
 // retryAfter reads the header's form in seconds; Duo was never seen to send
