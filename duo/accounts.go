@@ -26,7 +26,7 @@ const (
 )
 
 // AccountID is the form of an account_id, which is a part of paths.
-var AccountID = regexp.MustCompile(`^[0-9A-Za-z]{1,64}$`)
+var AccountID = regexp.MustCompile(`^[0-9A-Za-z]{1,32}$`)
 
 // Account is a child account of a service provider, as the list has it.
 type Account struct {
@@ -88,7 +88,7 @@ func parseAccount(entry json.RawMessage, parent string) Account {
 		return Account{Odd: errors.New("it is not an object whose account_id and api_hostname are text")}
 	}
 	if !AccountID.MatchString(a.ID) {
-		return Account{Odd: fmt.Errorf("account_id %.80q is not made of letters and digits", a.ID)}
+		return Account{Odd: fmt.Errorf("account_id %.80q is not made of at most 32 letters and digits", a.ID)}
 	}
 	name, _ := a.Name.(string)
 	host, err := ParseHost(a.Host)
@@ -168,7 +168,7 @@ func (d *Directory) recovered() {
 // remedies of their own.
 func diagnoseList(err error) trouble {
 	var api *APIError
-	t := diagnose(err)
+	t := diagnose(err, Log{Default: true})
 	switch {
 	case errors.Is(err, errNotList), errors.Is(err, ErrTooLarge):
 		t = trouble{kind: "list", level: slog.LevelWarn, text: "Duo's answer cannot be used: " + err.Error() + "; retrying"}

@@ -63,9 +63,9 @@ func TestParseAccounts(t *testing.T) {
 			`{"account_id": "DA1"}`, `{"account_id": "DA2", "api_hostname": "http://api-1.duosecurity.com"}`,
 			`{"account_id": "DA3", "api_hostname": "api-1.duosecurity.com"}`,
 		), []string{
-			`odd: entry 1: account_id "../self" is not made of letters and digits`, `odd: entry 2: account_id "" is not made of letters and digits`,
+			`odd: entry 1: account_id "../self" is not made of at most 32 letters and digits`, `odd: entry 2: account_id "" is not made of at most 32 letters and digits`,
 			"odd: entry 3: it is not an object whose account_id and api_hostname are text",
-			`odd: entry 4: account_id "" is not made of letters and digits`,
+			`odd: entry 4: account_id "" is not made of at most 32 letters and digits`,
 			`DA1 odd: account DA1: api_hostname "": this is not a host name`,
 			`DA2 odd: account DA2: api_hostname "http://api-1.duosecurity.com": http is not spoken, only https`,
 			"DA3  api-1.duosecurity.com",

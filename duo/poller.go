@@ -1,6 +1,7 @@
 package duo
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,6 +35,10 @@ type Poller struct {
 	Deliver func(context.Context, []Record, Cursor) error
 	// Logger gets a line when trouble begins and one when it ends.
 	Logger *slog.Logger
+	// Name stands for the stream in log lines; the log's own if empty.
+	Name string
+	// Gate, if there is one, bounds what this and other streams do at once.
+	Gate *Gate
 
 	pageSize int           // what is asked for; less than Window.PageSize after too large pages
 	goodRun  int           // good pages since pageSize last changed
@@ -57,6 +62,7 @@ type state struct {
 // Run polls until the context ends and returns its error.
 func (p *Poller) Run(ctx context.Context) error {
 	p.pageSize = min(p.Window.PageSize, p.Log.PageMax)
+	p.Name = cmp.Or(p.Name, p.Log.Name)
 	for {
 		wait, err := p.step(ctx)
 		if err != nil {
@@ -71,6 +77,11 @@ func (p *Poller) Run(ctx context.Context) error {
 // step makes one call and returns how long to wait for the next. The error is
 // the context's.
 func (p *Poller) step(ctx context.Context) (time.Duration, error) {
+	leave, err := p.Gate.enter(ctx, p.state.kind != "")
+	if err != nil {
+		return 0, err
+	}
+	defer leave()
 	now := p.Client.Now().Add(-p.behind)
 	open, wait, missed := p.Cursor.Open(now, p.Window)
 	if wait > 0 {
@@ -129,7 +140,7 @@ func (p *Poller) fetch(ctx context.Context, now time.Time) (Page, error) {
 func (p *Poller) failed(err error) time.Duration {
 	t := diagnose(err, p.Log)
 	if p.state.kind != t.kind {
-		p.Logger.Log(context.Background(), t.level, p.Log.Name+": "+t.text)
+		p.Logger.Log(context.Background(), t.level, p.Name+": "+t.text)
 	}
 	if p.state.kind == "" {
 		p.state.since = time.Now()
@@ -172,7 +183,7 @@ func (p *Poller) recovered() {
 	if p.state.kind == "" {
 		return
 	}
-	p.Logger.Info(p.Log.Name+": Duo answers again", "after", time.Since(p.state.since).Round(time.Second), "failed_calls", p.state.calls)
+	p.Logger.Info(p.Name+": Duo answers again", "after", time.Since(p.state.since).Round(time.Second), "failed_calls", p.state.calls)
 	p.state = state{}
 }
 
@@ -180,17 +191,17 @@ func (p *Poller) recovered() {
 // records is how many the page held.
 func (p *Poller) warn(next Cursor, records int) {
 	if p.missed != 0 {
-		p.Logger.Warn(p.Log.Name + ": the checkpoint is older than the 180 days that Duo keeps; events before " + p.missed.String() + " that were not yet read are gone")
+		p.Logger.Warn(p.Name + ": the checkpoint is older than the 180 days that Duo keeps; events before " + p.missed.String() + " that were not yet read are gone")
 		p.missed = 0
 	}
 	if next.Crowded != 0 && next.Crowded != p.crowded {
 		p.crowded = next.Crowded
 		p.Logger.Warn(fmt.Sprintf("%s: %d records of the second %s fill a page; this log can only be read by seconds, so that if there are more in that one, they are passed over",
-			p.Log.Name, records, p.crowded.Time().Format(time.RFC3339)))
+			p.Name, records, p.crowded.Time().Format(time.RFC3339)))
 	}
 	if len(next.Seen) == p.Window.maxSeen() && !p.full {
 		p.full = true
-		p.Logger.Warn(p.Log.Name+": more records within the overlap than can be remembered; it is shortened", "remembered", p.Window.maxSeen())
+		p.Logger.Warn(p.Name+": more records within the overlap than can be remembered; it is shortened", "remembered", p.Window.maxSeen())
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"net/http"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"time"
 
@@ -20,11 +21,16 @@ const (
 	lockWait    = 10 * time.Second       // for an owner that is about to stop, as in a fast restart
 	pollersStop = 150 * time.Millisecond // of the 500 ms that a stop may take
 	saverStop   = 250 * time.Millisecond
+	idleStop    = 100 * time.Millisecond // of saverStop, for cursors that nothing is lost without
 	retrySave   = 2 * time.Second
 	repeatError = time.Minute     // how often a lasting failure to save is said
 	repeatOut   = 5 * time.Minute // how often an unusable checkpoint is said
 	// growAfter is how many batches are taken until twice as much is handed over.
 	growAfter = 60
+	// diskCalls is how many checkpoints are read or written at once: with
+	// hundreds of streams one after the other would take too long, and all at
+	// once a thread each.
+	diskCalls = 8
 	// batchPart is what a page is cut into, so that a callback can be filled up
 	// to batch_size whatever the pages' sizes.
 	batchPart = 64 << 10
@@ -42,26 +48,49 @@ type instance struct {
 	// sets it.
 	transport http.RoundTripper
 
-	streams []*stream
-	cancel  context.CancelFunc
-	pollers sync.WaitGroup
-	saver   sync.WaitGroup
-	commits chan struct{} // wakes the saver
+	families map[string]*checkpoint.Family // by log; none unless child accounts are pulled
+	gate     *duo.Gate                     // of the child accounts' streams
+	disk     chan struct{}                 // holds a token for each checkpoint that is being read or written
+	ctx      context.Context               // ends when the instance is to stop
+	cancel   context.CancelFunc
+	pollers  sync.WaitGroup
+	saver    sync.WaitGroup
+	commits  chan struct{} // wakes the saver
 
-	mu     sync.Mutex // guards what follows
-	ledger *checkpoint.Ledger
-	handed []batch // what Fluent Bit holds between Collect and Release
-	limit  int     // bytes to hand over at once: batch_size, or less while that is not taken in time
-	taken  int     // batches in a row that were taken
-	pauses int     // since the last Resume
+	mu      sync.Mutex                    // guards what follows
+	streams map[checkpoint.Stream]*stream // those of child accounts that are gone too
+	closed  bool                          // no more streams are taken
+	ledger  *checkpoint.Ledger
+	handed  []batch // what Fluent Bit holds between Collect and Release
+	limit   int     // bytes to hand over at once: batch_size, or less while that is not taken in time
+	taken   int     // batches in a row that were taken
+	pauses  int     // since the last Resume
 }
 
 // stream is one log of one account, with its checkpoint.
 type stream struct {
-	key    checkpoint.Stream
-	slot   *checkpoint.Slot
-	poller *duo.Poller
-	broken error // why its checkpoint cannot be used: the stream stays out
+	key   checkpoint.Stream
+	log   duo.Log
+	name  string     // in log lines
+	level slog.Level // of the lines that say that all is well
+	slot  *checkpoint.Slot
+
+	// The business of who launches it, one goroutine:
+	host   string             // where it is pulled from; "" while it is not
+	cancel context.CancelFunc // of the last run
+	done   chan struct{}      // closed when that has ended
+
+	// The business of its run:
+	begun  bool       // cursor is set
+	cursor duo.Cursor // where to go on
+	broken error      // why its checkpoint cannot be used: the stream stays out
+}
+
+func newStream(key checkpoint.Stream, l duo.Log, slot *checkpoint.Slot) *stream {
+	if key.Account == "" {
+		return &stream{key: key, log: l, name: l.Name, level: slog.LevelInfo, slot: slot}
+	}
+	return &stream{key: key, log: l, name: l.Name + " of " + key.Account, level: slog.LevelDebug, slot: slot}
 }
 
 // newInstance checks the configuration. The error names every problem.
@@ -80,6 +109,8 @@ func newInstance(name string, get getter, l *lines, now time.Time) (*instance, e
 		ledger:  checkpoint.NewLedger(o.settle),
 		limit:   o.batchSize,
 		commits: make(chan struct{}, 1),
+		disk:    make(chan struct{}, diskCalls),
+		streams: map[checkpoint.Stream]*stream{},
 	}, nil
 }
 
@@ -90,17 +121,21 @@ func (in *instance) Start(now time.Time) error {
 		in.release()
 		return err
 	}
-	ctx, cancel := context.WithCancel(context.Background())
-	in.cancel = cancel
-	for _, s := range in.streams {
-		in.pollers.Go(func() { in.run(ctx, s) })
+	in.ctx, in.cancel = context.WithCancel(context.Background())
+	if in.options.accounts.any() {
+		in.pollers.Go(in.follow)
+	} else {
+		for _, s := range in.streams {
+			in.launch(s, in.options.credentials.Host, 0)
+		}
 	}
-	in.saver.Go(func() { in.save(ctx) })
+	in.saver.Go(func() { in.save(in.ctx) })
 	return nil
 }
 
-// acquire opens the store and every stream's checkpoint. A checkpoint that
-// cannot be used keeps its stream out; the error is for what concerns all.
+// acquire opens the store and every stream's checkpoint that is known now. A
+// checkpoint that cannot be used keeps its stream out; the error is for what
+// concerns all.
 func (in *instance) acquire(now time.Time) error {
 	store, err := checkpoint.Open(in.options.checkpointDir)
 	if err != nil {
@@ -113,19 +148,18 @@ func (in *instance) acquire(now time.Time) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), lockWait)
 	defer cancel()
+	if in.options.accounts.any() {
+		return in.acquireFamilies(ctx, store)
+	}
 	usable := 0
 	for _, l := range in.options.logs {
-		s := &stream{key: checkpoint.Stream{Host: in.options.credentials.Host, Log: l.Name}}
-		if s.slot, err = store.Acquire(ctx, s.key, "[INPUT] "+in.name); err != nil {
+		key := in.key("", l)
+		slot, err := store.Acquire(ctx, key, "[INPUT] "+in.name)
+		if err != nil {
 			return fmt.Errorf("%s: %w", l.Name, err)
 		}
-		in.streams = append(in.streams, s)
-		s.poller = &duo.Poller{
-			Log:    l,
-			Client: duo.NewClient(in.options.credentials, in.transport, in.options.timeout, userAgent()),
-			Window: in.options.window, Logger: in.log,
-			Deliver: in.deliverer(s.key, l),
-		}
+		s := newStream(key, l, slot)
+		in.streams[key] = s
 		if in.begin(s, now); s.broken == nil {
 			usable++
 		}
@@ -136,12 +170,18 @@ func (in *instance) acquire(now time.Time) error {
 	return nil
 }
 
+// key names a log of an account, "" for the one that the keys belong to.
+func (in *instance) key(account string, l duo.Log) checkpoint.Stream {
+	return checkpoint.Stream{Host: in.options.credentials.Host, Account: account, Log: l.Name}
+}
+
 // begin sets the cursor to begin with: the stored one, or a first one, which is
 // saved before anything is asked for. From then on since has no effect.
 func (in *instance) begin(s *stream, now time.Time) {
 	var c duo.Cursor
 	origin, err := s.slot.Load(&c)
-	if s.broken = err; err != nil {
+	s.broken, s.begun = err, false
+	if err != nil {
 		return
 	}
 	switch origin.Generation {
@@ -150,71 +190,112 @@ func (in *instance) begin(s *stream, now time.Time) {
 		if s.broken = s.slot.Save(&c); s.broken != nil {
 			return
 		}
-		in.log.Info(fmt.Sprintf("%s: no checkpoint yet; beginning at %v (since %s)", s.key.Log, c.From, in.options.sinceText))
+		in.log.Log(context.Background(), s.level, fmt.Sprintf("%s: no checkpoint yet; beginning at %v (since %s)", s.name, c.From, in.options.sinceText))
 	case checkpoint.Previous:
 		in.log.Warn(fmt.Sprintf("%s: the checkpoint cannot be used (%v); going on from the one before it, saved %s: what was delivered since comes again",
-			s.key.Log, origin.Why, origin.Saved.Format(time.RFC3339)))
+			s.name, origin.Why, origin.Saved.Format(time.RFC3339)))
 	default:
-		in.log.Info(fmt.Sprintf("%s: going on at %v, from the checkpoint of %s (the option since applies only without one)",
-			s.key.Log, max(c.From, c.Last), origin.Saved.Format(time.RFC3339)))
+		in.log.Log(context.Background(), s.level, fmt.Sprintf("%s: going on at %v, from the checkpoint of %s (the option since applies only without one)",
+			s.name, max(c.From, c.Last), origin.Saved.Format(time.RFC3339)))
 	}
-	s.poller.Cursor = c
+	s.begun, s.cursor = true, c
 }
 
 // broken joins the errors of the streams that stay out.
 func (in *instance) broken() error {
 	var errs []error
-	for _, s := range in.streams {
-		if s.broken != nil {
-			errs = append(errs, fmt.Errorf("%s: %w", s.key.Log, s.broken))
+	for _, l := range in.options.logs {
+		if s := in.streams[in.key("", l)]; s.broken != nil {
+			errs = append(errs, fmt.Errorf("%s: %w", s.name, s.broken))
 		}
 	}
 	return errors.Join(errs...)
 }
 
+// launch begins to pull a stream from a host, after a while and not before its
+// last run has ended.
+func (in *instance) launch(s *stream, host string, after time.Duration) {
+	ctx, cancel := context.WithCancel(in.ctx)
+	last, done := s.done, make(chan struct{})
+	s.host, s.cancel, s.done = host, cancel, done
+	in.pollers.Go(func() {
+		defer close(done)
+		if last != nil {
+			<-last
+		}
+		if pause(ctx, after) {
+			in.run(ctx, s, host)
+		}
+	})
+}
+
 // run polls one stream until the context ends. A stream whose checkpoint
 // cannot be used says so again and again, until the operator has mended it; one
 // that panics is begun again at its last page.
-func (in *instance) run(ctx context.Context, s *stream) {
-	for ctx.Err() == nil {
+func (in *instance) run(ctx context.Context, s *stream, host string) {
+	for {
+		if !s.begun {
+			select {
+			case <-ctx.Done():
+				return
+			case in.disk <- struct{}{}:
+			}
+			in.begin(s, time.Now())
+			<-in.disk
+		}
 		wait := repeatOut
 		if s.broken == nil {
-			in.poll(ctx, s)
+			in.poll(ctx, s, host)
 			wait = repeatError
 		} else {
-			in.log.Error(s.key.Log + ": not pulled: " + s.broken.Error())
+			in.log.Error(s.name + ": not pulled: " + s.broken.Error())
 		}
-		select {
-		case <-ctx.Done():
-		case <-time.After(wait):
-			if s.broken != nil {
-				in.begin(s, time.Now())
-			}
+		if !pause(ctx, wait) {
+			return
 		}
 	}
 }
 
-func (in *instance) poll(ctx context.Context, s *stream) {
+// pause waits and reports whether the context lasted as long.
+func pause(ctx context.Context, d time.Duration) bool {
+	select {
+	case <-ctx.Done():
+	case <-time.After(d):
+	}
+	return ctx.Err() == nil
+}
+
+func (in *instance) poll(ctx context.Context, s *stream, host string) {
+	keys := in.options.credentials
+	keys.Host, keys.Account = host, s.key.Account
+	p := &duo.Poller{
+		Name: s.name, Log: s.log, Window: in.options.window, Cursor: s.cursor, Logger: in.log, Gate: in.gate,
+		Client:  duo.NewClient(keys, in.transport, in.options.timeout, userAgent()),
+		Deliver: in.deliverer(s, host),
+	}
 	defer func() {
+		s.cursor = p.Cursor
 		if r := recover(); r != nil {
-			in.log.Error(fmt.Sprintf("%s: a fault in duo_in: %v; beginning again at the last page in a minute (please report this: %s)", s.key.Log, r, debug.Stack()))
+			in.log.Error(fmt.Sprintf("%s: a fault in duo_in: %v; beginning again at the last page in a minute (please report this: %s)", s.name, r, debug.Stack()))
 		}
 	}()
-	_ = s.poller.Run(ctx) // ends with the context alone
+	_ = p.Run(ctx) // ends with the context alone
 }
 
 // deliverer returns what takes a stream's pages: it encodes them and queues
-// them in parts, of which only the last carries the cursor.
-func (in *instance) deliverer(key checkpoint.Stream, l duo.Log) func(context.Context, []duo.Record, duo.Cursor) error {
+// them in parts, of which only the last carries the cursor. A page that was read
+// of a child account is delivered even if the account has gone since: were it
+// given up half-way, its first parts would come again when the account does.
+func (in *instance) deliverer(s *stream, host string) func(context.Context, []duo.Record, duo.Cursor) error {
 	enc := record.NewEncoder(record.Options{Format: in.options.format, Exclude: in.options.exclude, Version: version})
-	host := in.options.credentials.Host
 	part := min(batchPart, in.options.batchSize)
 	total, said := 0, false
-	return func(ctx context.Context, records []duo.Record, c duo.Cursor) error {
+	return func(_ context.Context, records []duo.Record, c duo.Cursor) error {
+		ctx, key := in.ctx, s.key
 		var data []byte
 		if total += len(records); c.CaughtUp() && !said {
 			said = true
-			in.log.Info(l.Name+": caught up with Duo", "events", total)
+			in.log.Log(ctx, s.level, s.name+": caught up with Duo", "events", total)
 		}
 		for _, r := range records {
 			if len(data) > 0 && len(data)+len(r.Raw) > part {
@@ -226,7 +307,9 @@ func (in *instance) deliverer(key checkpoint.Stream, l duo.Log) func(context.Con
 			if data == nil {
 				data = make([]byte, 0, part+part/8)
 			}
-			data = enc.Append(data, record.Event{Raw: r.Raw, Time: r.Time, EventType: l.EventType, Host: host, EventID: r.EventID})
+			data = enc.Append(data, record.Event{
+				Raw: r.Raw, Time: r.Time, EventType: s.log.EventType, Host: host, EventID: r.EventID, AccountID: key.Account,
+			})
 		}
 		// A page of a few events must not hold the memory of a whole part.
 		return in.queue.push(ctx, batch{stream: key, data: bytes.Clone(data), cursor: &c})
@@ -336,19 +419,15 @@ func (in *instance) save(ctx context.Context) {
 		due := in.ledger.Due(time.Now())
 		next, ok := in.ledger.Next(time.Now())
 		in.mu.Unlock()
-		var failures []error
-		for _, m := range due {
-			if err := in.slot(m.Stream).Save(m.Cursor); err != nil {
-				failures = append(failures, err)
-				in.mu.Lock()
-				in.ledger.Failed(time.Now(), m)
-				in.mu.Unlock()
-			}
-		}
+		failures := in.saveAll(due, func(m checkpoint.Mark) {
+			in.mu.Lock()
+			defer in.mu.Unlock()
+			in.ledger.Failed(time.Now(), m)
+		})
 		switch {
 		case len(failures) > 0:
 			if time.Since(said) >= repeatError {
-				in.log.Error(fmt.Sprintf("%v; going on without, so that a restart would deliver again what came since; retrying", errors.Join(failures...)))
+				in.log.Error(fmt.Sprintf("%v; going on without, so that a restart would deliver again what came since; retrying", brief(failures)))
 				said = time.Now()
 			}
 			next, ok = retrySave, true
@@ -382,13 +461,40 @@ func (in *instance) waitSave(ctx context.Context, next time.Duration, ok, failed
 	return true
 }
 
-func (in *instance) slot(key checkpoint.Stream) *checkpoint.Slot {
-	for _, s := range in.streams {
-		if s.key == key {
-			return s.slot
-		}
+// saveAll saves marks, several at once, and returns what went wrong; failed is
+// called with each that was not saved, from several goroutines.
+func (in *instance) saveAll(ms []checkpoint.Mark, failed func(checkpoint.Mark)) (failures []error) {
+	var all sync.WaitGroup
+	var mu sync.Mutex // guards failures
+	for _, m := range ms {
+		in.disk <- struct{}{}
+		all.Go(func() {
+			defer func() { <-in.disk }()
+			if err := in.slot(m.Stream).Save(m.Cursor); err != nil {
+				mu.Lock()
+				failures = append(failures, err)
+				mu.Unlock()
+				failed(m)
+			}
+		})
 	}
-	return nil
+	all.Wait()
+	return failures
+}
+
+// brief joins errors, but not hundreds of them.
+func brief(errs []error) error {
+	const most = 5
+	if more := len(errs) - most; more > 1 {
+		errs = append(slices.Clone(errs[:most]), fmt.Errorf("and %d more like these", more))
+	}
+	return errors.Join(errs...)
+}
+
+func (in *instance) slot(key checkpoint.Stream) *checkpoint.Slot {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.streams[key].slot
 }
 
 // Stop ends the instance within half a second, whatever a call or a disk is
@@ -396,9 +502,7 @@ func (in *instance) slot(key checkpoint.Stream) *checkpoint.Slot {
 // runs, except a write that a disk holds up.
 func (in *instance) Stop(now time.Time) {
 	in.lines.close()
-	for _, s := range in.streams {
-		s.slot.Closing()
-	}
+	in.announce()
 	in.cancel()
 	if !within(pollersStop, in.pollers.Wait) {
 		in.log.Warn("a poller has not stopped in time; its page is read again at the next start")
@@ -409,28 +513,58 @@ func (in *instance) Stop(now time.Time) {
 	}
 }
 
-// commit is the saver's last work.
+// commit is the saver's last work. Cursors that stand for no events come last,
+// as far as there is time: without them the same pages are read again, and
+// nothing of them is delivered again.
 func (in *instance) commit(now time.Time) {
+	began := time.Now()
 	in.mu.Lock()
 	// At exit Fluent Bit pauses an input twice, unless it was paused before
 	// because its buffers are full: then it does not, and has not emptied its
 	// ring since (src/flb_input.c:flb_input_pause).
 	due := in.ledger.Exit(now, in.pauses == 1)
 	in.mu.Unlock()
-	for _, m := range due {
-		if err := in.slot(m.Stream).Save(m.Cursor); err != nil {
-			in.log.Error(err.Error() + "; what came since the last save is delivered again at the next start")
+	idle := func(m checkpoint.Mark) bool { return m.Idle }
+	failures := in.saveAll(slices.DeleteFunc(slices.Clone(due), idle), func(checkpoint.Mark) {})
+	for rest := range slices.Chunk(slices.DeleteFunc(due, func(m checkpoint.Mark) bool { return !m.Idle }), diskCalls) {
+		if time.Since(began) < idleStop {
+			failures = append(failures, in.saveAll(rest, func(checkpoint.Mark) {})...)
 		}
+	}
+	if len(failures) > 0 {
+		in.log.Error(brief(failures).Error() + "; what came since the last save is delivered again at the next start")
 	}
 	in.release()
 }
 
-// release gives the checkpoints back.
-func (in *instance) release() {
+// announce has a restart wait for release, and takes no more streams.
+func (in *instance) announce() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.closed = true
+	for _, f := range in.families {
+		f.Closing()
+	}
 	for _, s := range in.streams {
-		if err := s.slot.Release(); err != nil {
-			in.log.Error(err.Error())
-		}
+		s.slot.Closing()
+	}
+}
+
+// release gives the checkpoints back, the families' last: what is within one has
+// no lock of its own.
+func (in *instance) release() {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	var failures []error
+	for _, s := range in.streams {
+		failures = append(failures, s.slot.Release())
+	}
+	for _, f := range in.families {
+		failures = append(failures, f.Release())
+	}
+	failures = slices.DeleteFunc(failures, func(err error) bool { return err == nil })
+	if len(failures) > 0 {
+		in.log.Error(brief(failures).Error())
 	}
 }
 

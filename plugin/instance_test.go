@@ -28,10 +28,11 @@ type world struct {
 	pipe   *duotest.PipeListener
 	set    map[string]string // options
 	stderr *lockedBuffer
-	events map[string]int // event_id → how often Fluent Bit took it
-	late   time.Duration  // how long the host holds a batch before cleanup
-	slow   int            // batches of more bytes are taken, but late
-	ring   ring           // outlives no kill
+	events map[string]int    // event_id → how often Fluent Bit took it
+	origin map[string]string // event_id → account_id at host
+	late   time.Duration     // how long the host holds a batch before cleanup
+	slow   int               // batches of more bytes are taken, but late
+	ring   ring              // outlives no kill
 }
 
 // lockedBuffer is a bytes.Buffer for several writers.
@@ -55,7 +56,7 @@ func (b *lockedBuffer) String() string {
 func newWorld(t *testing.T, c duotest.Config) *world {
 	c.Host = "api-00000000.duosecurity.com"
 	s := duotest.New(c)
-	w := &world{t: t, server: s, pipe: s.Pipe(), stderr: &lockedBuffer{}, events: map[string]int{}}
+	w := &world{t: t, server: s, pipe: s.Pipe(), stderr: &lockedBuffer{}, events: map[string]int{}, origin: map[string]string{}}
 	t.Cleanup(w.pipe.Close)
 	w.set = map[string]string{
 		"api_host": c.Host, "integration_key": duotest.IntegrationKey, "secret_key": duotest.SecretKey,
@@ -66,6 +67,16 @@ func newWorld(t *testing.T, c duotest.Config) *world {
 
 // start begins an instance, as FLBPluginInit does.
 func (w *world) start() *instance {
+	w.t.Helper()
+	in := w.make()
+	if err := in.Start(time.Now()); err != nil {
+		w.t.Fatal(err)
+	}
+	return in
+}
+
+// make returns an instance that is not started yet.
+func (w *world) make() *instance {
 	w.t.Helper()
 	l := newLines("duo.0", -4)
 	l.stderr = w.stderr
@@ -80,9 +91,6 @@ func (w *world) start() *instance {
 	tr.Proxy, tr.DialContext, tr.TLSClientConfig.RootCAs = nil, w.pipe.DialContext, w.pipe.Pool()
 	in.transport = http.RoundTripper(tr)
 	w.t.Cleanup(tr.CloseIdleConnections)
-	if err := in.Start(time.Now()); err != nil {
-		w.t.Fatal(err)
-	}
 	return in
 }
 
@@ -133,8 +141,11 @@ func (w *world) empty() {
 		return
 	}
 	for _, data := range w.ring.slots {
-		for _, id := range eventIDs(w.t, data) {
+		for _, ev := range bodiesOf(w.t, data) {
+			id := ev["event_id"].(string)
 			w.events[id]++
+			account, _ := ev["account_id"].(string)
+			w.origin[id] = account + " at " + ev["host"].(string)
 		}
 	}
 	w.ring.slots = nil
@@ -191,7 +202,7 @@ func (w *world) check(log string, maxTwice int) {
 	}
 }
 
-func eventIDs(t *testing.T, data []byte) (ids []string) {
+func bodiesOf(t *testing.T, data []byte) (bodies []map[any]any) {
 	h := &codec.MsgpackHandle{}
 	h.RawToString = true
 	dec := codec.NewDecoderBytes(data, h)
@@ -200,9 +211,9 @@ func eventIDs(t *testing.T, data []byte) (ids []string) {
 		if err := dec.Decode(&event); err != nil {
 			t.Fatal(err)
 		}
-		ids = append(ids, event[1].(map[any]any)["event_id"].(string))
+		bodies = append(bodies, event[1].(map[any]any))
 	}
-	return ids
+	return bodies
 }
 
 // trickle files an event every gap until stopped.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -33,8 +32,22 @@ type options struct {
 	batchSize     int
 	timeout       time.Duration
 	transport     duo.TransportConfig
+	accounts      accounts
 	warnings      []string // what is allowed but probably not meant
 }
+
+// accounts says whose logs are pulled: those of the account that the keys belong
+// to, or, of a service provider's child accounts, those of all or of some.
+type accounts struct {
+	all bool
+	ids []string
+}
+
+// any reports whether it is child accounts.
+func (a accounts) any() bool { return a.all || len(a.ids) > 0 }
+
+// seenOfChild bounds what is remembered of the overlap where streams are many.
+const seenOfChild = 2500
 
 // option is one row of the table that everything about options comes from.
 type option struct {
@@ -158,6 +171,11 @@ var optionTable = []option{
 			return err
 		},
 	},
+	{
+		name: "accounts", initial: "-",
+		help: "For managed service providers: pull the logs of child accounts, `all` or those of these account ids, separated by commas. The keys and `api_host` are then the parent's Accounts API application's. Duo is asked for the list of children every ten minutes: new ones are picked up. A record's `host` is its child's, and `account_id` is added. With ids, several inputs can share the work, and each log of each of them takes a file descriptor.",
+		set:  setAccounts,
+	},
 }
 
 // getter returns an option's value as the configuration has it, "" where it is
@@ -255,7 +273,7 @@ func (o *options) warn() {
 			add("logs: %s beside %s brings its events twice, in two forms; Duo retires %s", l.Name, l.Successor, l.Name)
 		}
 	}
-	if h := o.credentials.Host; h != "" && !isDuoHost(h) {
+	if h := o.credentials.Host; h != "" && !duo.IsOwnHost(h) {
 		add("api_host %q is not one of Duo's own; that is right only for a gateway or a test server", h)
 	}
 	if v := os.Getenv("HTTPS_PROXY"); v != "" && o.transport.Proxy == nil {
@@ -271,48 +289,16 @@ func (o *options) warn() {
 }
 
 var (
-	duoHost   = regexp.MustCompile(`(?i)^api-[0-9a-z]+\.(duosecurity|duofederal)\.com$`)
-	duoDomain = regexp.MustCompile(`(?i)\.(duosecurity|duofederal)\.com$`)
 	// safeProxy is a proxy's address that has no place for a password.
 	safeProxy = regexp.MustCompile(`^([a-z0-9]+://)?[A-Za-z0-9.-]+(:[0-9]+)?/?$`)
 	// secretShape is that of a secret key, as no path is likely to be.
 	secretShape = regexp.MustCompile(`^[0-9A-Za-z]{40}$`)
-	hostname    = regexp.MustCompile(`(?i)^([a-z0-9]([a-z0-9-]*[a-z0-9])?\.)*[a-z0-9]([a-z0-9-]*[a-z0-9])?$`)
 )
 
-func isDuoHost(hostPort string) bool {
-	host, _, err := net.SplitHostPort(hostPort)
-	if err != nil {
-		host = hostPort
+func setHost(o *options, v string, _ time.Time) (err error) {
+	if o.credentials.Host, err = duo.ParseHost(v); err != nil {
+		return fmt.Errorf("%w; give the API hostname alone, such as api-XXXXXXXX.duosecurity.com (the Admin Panel shows it with the keys)", err)
 	}
-	return duoHost.MatchString(host)
-}
-
-// setHost takes what people paste: a scheme and trailing slashes go.
-func setHost(o *options, v string, _ time.Time) error {
-	const want = "give the API hostname alone, such as api-XXXXXXXX.duosecurity.com"
-	if scheme, rest, ok := strings.Cut(v, "://"); ok {
-		if !strings.EqualFold(scheme, "https") {
-			return fmt.Errorf("%s is not spoken, only https; %s", scheme, want)
-		}
-		v = rest
-	}
-	v = strings.TrimRight(v, "/")
-	host := v
-	if h, port, err := net.SplitHostPort(v); err == nil {
-		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n < 1 {
-			return fmt.Errorf("the port %q is not a number from 1 to 65535", port)
-		}
-		host = h
-	}
-	switch {
-	case net.ParseIP(host) == nil && !hostname.MatchString(host), strings.Contains(host, ":") && host == v:
-		// An address of version 6 has brackets and a port, or its end would be taken for one.
-		return fmt.Errorf("this is not a host name; %s", want)
-	case duoDomain.MatchString(host) && !duoHost.MatchString(host):
-		return fmt.Errorf("this is not an API host of Duo's; %s (the Admin Panel shows it with the keys)", want)
-	}
-	o.credentials.Host = strings.ToLower(v)
 	return nil
 }
 
@@ -388,6 +374,25 @@ func namedLogs(name string) ([]duo.Log, error) {
 // reads reports whether a log is one of those that are pulled.
 func (o *options) reads(log string) bool {
 	return slices.ContainsFunc(o.logs, func(l duo.Log) bool { return l.Name == log })
+}
+
+func setAccounts(o *options, v string, _ time.Time) error {
+	for id := range strings.SplitSeq(v, ",") {
+		switch id = strings.TrimSpace(id); {
+		case id == "":
+		case strings.EqualFold(id, "all"):
+			o.accounts.all = true
+		case !duo.AccountID.MatchString(id), strings.EqualFold(id, "self"):
+			return errors.New("an account id is made of at most 32 letters and digits, such as DAXXXXXXXXXXXXXXXXXX")
+		case !slices.Contains(o.accounts.ids, id):
+			o.accounts.ids = append(o.accounts.ids, id)
+		}
+	}
+	if o.accounts.all == (len(o.accounts.ids) > 0) {
+		return errors.New("give all, or the ids of child accounts, separated by commas")
+	}
+	o.window.MaxSeen = seenOfChild
+	return nil
 }
 
 func setSince(o *options, v string, now time.Time) error {

@@ -63,6 +63,7 @@ var readers = map[string]func(options) any{
 	"timeout":         func(o options) any { return o.timeout },
 	"proxy":           func(o options) any { return proxyText(o) },
 	"ca_file":         func(o options) any { return o.transport.CAFile },
+	"accounts":        func(o options) any { return accountsText(o) },
 }
 
 func logNames(o options) string {
@@ -71,6 +72,13 @@ func logNames(o options) string {
 		names = append(names, l.Name)
 	}
 	return strings.Join(names, " ")
+}
+
+func accountsText(o options) string {
+	if o.accounts.all {
+		return "all"
+	}
+	return strings.Join(o.accounts.ids, " ")
 }
 
 func proxyText(o options) string {
@@ -104,6 +112,7 @@ func TestOptionDefaults(t *testing.T) {
 		"timeout":         30 * time.Second,
 		"proxy":           "",
 		"ca_file":         "",
+		"accounts":        "",
 	}
 	got := map[string]any{}
 	for _, row := range optionTable {
@@ -224,6 +233,10 @@ var goodValues = []struct {
 	{"proxy", "http://user:p%40ss@proxy.example.com:3128", "http://user:p%40ss@proxy.example.com:3128"},
 	{"proxy", "https://proxy.example.com", "https://proxy.example.com"},
 	{"ca_file", "root.pem", "root.pem"},
+	{"accounts", "all", "all"},
+	{"accounts", "ALL, all,", "all"},
+	{"accounts", "DA0123456789ABCDEFGHIJ", "DA0123456789ABCDEFGHIJ"},
+	{"accounts", "DA2, DA1,,DA2", "DA2 DA1"},
 }
 
 // without removes the options that the value of another one is to replace.
@@ -293,22 +306,22 @@ func TestOptionNames(t *testing.T) {
 // wrongValues has for each option what it refuses, and the log line that names
 // the key, the value and what to do.
 var wrongValues = []struct{ option, value, want string }{
-	{"api_host", "http://api-0a1b2c3d.duosecurity.com", `api_host "http://api-0a1b2c3d.duosecurity.com": http is not spoken, only https; give the API hostname alone, such as api-XXXXXXXX.duosecurity.com`},
-	{"api_host", "https://api-0a1b2c3d.duosecurity.com/admin/v2/logs", `api_host "https://api-0a1b2c3d.duosecurity.com/admin/v2/logs": this is not a host name; give the API hostname alone, such as api-XXXXXXXX.duosecurity.com`},
+	{"api_host", "http://api-0a1b2c3d.duosecurity.com", `api_host "http://api-0a1b2c3d.duosecurity.com": http is not spoken, only https; give the API hostname alone, such as api-XXXXXXXX.duosecurity.com (the Admin Panel shows it with the keys)`},
+	{"api_host", "https://api-0a1b2c3d.duosecurity.com/admin/v2/logs", `api_host "https://api-0a1b2c3d.duosecurity.com/admin/v2/logs": this is not a host name; give the API hostname alone, such as api-XXXXXXXX.duosecurity.com (the Admin Panel shows it with the keys)`},
 	{"api_host", "admin-0a1b2c3d.duosecurity.com", `api_host "admin-0a1b2c3d.duosecurity.com": this is not an API host of Duo's; give the API hostname alone, such as api-XXXXXXXX.duosecurity.com (the Admin Panel shows it with the keys)`},
 	{"api_host", "sso-0a1b2c3d.sso.duosecurity.com:443", `api_host "sso-0a1b2c3d.sso.duosecurity.com:443": this is not an API host of Duo's; give the API hostname alone, such as api-XXXXXXXX.duosecurity.com (the Admin Panel shows it with the keys)`},
-	{"api_host", "api-.duofederal.com", `api_host "api-.duofederal.com": this is not a host name; give the API hostname alone, such as api-XXXXXXXX.duosecurity.com`},
-	{"api_host", "gateway.example.com:0", `api_host "gateway.example.com:0": the port "0" is not a number from 1 to 65535`},
-	{"api_host", "gateway.example.com:65536", `api_host "gateway.example.com:65536": the port "65536" is not a number from 1 to 65535`},
-	{"api_host", "gateway.example.com:", `api_host "gateway.example.com:": the port "" is not a number from 1 to 65535`},
-	{"api_host", "gateway.example.com:https", `api_host "gateway.example.com:https": the port "https" is not a number from 1 to 65535`},
-	{"api_host", "gateway.example.com:+443", `api_host "gateway.example.com:+443": the port "+443" is not a number from 1 to 65535`},
-	{"api_host", "gateway example.com", `api_host "gateway example.com": this is not a host name; give the API hostname alone, such as api-XXXXXXXX.duosecurity.com`},
-	{"api_host", "-gateway.example.com", `api_host "-gateway.example.com": this is not a host name; give the API hostname alone, such as api-XXXXXXXX.duosecurity.com`},
-	{"api_host", "user@gateway.example.com", `api_host "user@gateway.example.com": this is not a host name; give the API hostname alone, such as api-XXXXXXXX.duosecurity.com`},
-	{"api_host", "2001:db8::1", `api_host "2001:db8::1": this is not a host name; give the API hostname alone, such as api-XXXXXXXX.duosecurity.com`},
-	{"api_host", "[2001:db8::1]", `api_host "[2001:db8::1]": this is not a host name; give the API hostname alone, such as api-XXXXXXXX.duosecurity.com`},
-	{"api_host", "https://", `api_host "https://": this is not a host name; give the API hostname alone, such as api-XXXXXXXX.duosecurity.com`},
+	{"api_host", "api-.duofederal.com", `api_host "api-.duofederal.com": this is not a host name; give the API hostname alone, such as api-XXXXXXXX.duosecurity.com (the Admin Panel shows it with the keys)`},
+	{"api_host", "gateway.example.com:0", `api_host "gateway.example.com:0": the port "0" is not a number from 1 to 65535; give the API hostname alone, such as api-XXXXXXXX.duosecurity.com (the Admin Panel shows it with the keys)`},
+	{"api_host", "gateway.example.com:65536", `api_host "gateway.example.com:65536": the port "65536" is not a number from 1 to 65535; give the API hostname alone, such as api-XXXXXXXX.duosecurity.com (the Admin Panel shows it with the keys)`},
+	{"api_host", "gateway.example.com:", `api_host "gateway.example.com:": the port "" is not a number from 1 to 65535; give the API hostname alone, such as api-XXXXXXXX.duosecurity.com (the Admin Panel shows it with the keys)`},
+	{"api_host", "gateway.example.com:https", `api_host "gateway.example.com:https": the port "https" is not a number from 1 to 65535; give the API hostname alone, such as api-XXXXXXXX.duosecurity.com (the Admin Panel shows it with the keys)`},
+	{"api_host", "gateway.example.com:+443", `api_host "gateway.example.com:+443": the port "+443" is not a number from 1 to 65535; give the API hostname alone, such as api-XXXXXXXX.duosecurity.com (the Admin Panel shows it with the keys)`},
+	{"api_host", "gateway example.com", `api_host "gateway example.com": this is not a host name; give the API hostname alone, such as api-XXXXXXXX.duosecurity.com (the Admin Panel shows it with the keys)`},
+	{"api_host", "-gateway.example.com", `api_host "-gateway.example.com": this is not a host name; give the API hostname alone, such as api-XXXXXXXX.duosecurity.com (the Admin Panel shows it with the keys)`},
+	{"api_host", "user@gateway.example.com", `api_host "user@gateway.example.com": this is not a host name; give the API hostname alone, such as api-XXXXXXXX.duosecurity.com (the Admin Panel shows it with the keys)`},
+	{"api_host", "2001:db8::1", `api_host "2001:db8::1": this is not a host name; give the API hostname alone, such as api-XXXXXXXX.duosecurity.com (the Admin Panel shows it with the keys)`},
+	{"api_host", "[2001:db8::1]", `api_host "[2001:db8::1]": this is not a host name; give the API hostname alone, such as api-XXXXXXXX.duosecurity.com (the Admin Panel shows it with the keys)`},
+	{"api_host", "https://", `api_host "https://": this is not a host name; give the API hostname alone, such as api-XXXXXXXX.duosecurity.com (the Admin Panel shows it with the keys)`},
 	{"integration_key", `"DIabcdefghijklmnopqrs"`, `integration_key "\"DIabcdefghijklmnopqrs\"": a key consists of letters and digits; paste it without blanks and quotes`},
 	{"integration_key", "DIabcdefghij klmnopqrs", `integration_key "DIabcdefghij klmnopqrs": a key consists of letters and digits; paste it without blanks and quotes`},
 	{"secret_key", "'abcdef0123456789'", `secret_key [redacted]: a key consists of letters and digits; paste it without blanks and quotes`},
@@ -371,6 +384,10 @@ var wrongValues = []struct{ option, value, want string }{
 	{"proxy", "user:tops3cret@proxy.example.com:3128", `proxy [redacted]: give it as http://host:port`},
 	{"ca_file", "missing", `ca_file "missing": read the roots: stat missing: no such file or directory`},
 	{"ca_file", "nothing.pem", `ca_file "nothing.pem": nothing.pem holds no certificate in PEM form`},
+	{"accounts", ", ,", `accounts ", ,": give all, or the ids of child accounts, separated by commas`},
+	{"accounts", "all, DA1", `accounts "all, DA1": give all, or the ids of child accounts, separated by commas`},
+	{"accounts", "DA1, ../DA2", `accounts "DA1, ../DA2": an account id is made of at most 32 letters and digits, such as DAXXXXXXXXXXXXXXXXXX`},
+	{"accounts", "self", `accounts "self": an account id is made of at most 32 letters and digits, such as DAXXXXXXXXXXXXXXXXXX`},
 }
 
 func TestOptionProblems(t *testing.T) {
@@ -454,9 +471,10 @@ func TestOptionProblemsAtOnce(t *testing.T) {
 		timeout never
 		proxy ftp://proxy.example.com
 		ca_file missing.pem
+		accounts DA-1
 	`)
 	want := []string{
-		`api_host "http://api-0a1b2c3d.duosecurity.com": http is not spoken, only https; give the API hostname alone, such as api-XXXXXXXX.duosecurity.com`,
+		`api_host "http://api-0a1b2c3d.duosecurity.com": http is not spoken, only https; give the API hostname alone, such as api-XXXXXXXX.duosecurity.com (the Admin Panel shows it with the keys)`,
 		`ikey "DI 0000": a key consists of letters and digits; paste it without blanks and quotes`,
 		`skey [redacted]: a key consists of letters and digits; paste it without blanks and quotes`,
 		`secret_key_file "missing": cannot be read: stat missing: no such file or directory`,
@@ -472,6 +490,7 @@ func TestOptionProblemsAtOnce(t *testing.T) {
 		`timeout "never": give a number with its unit (s, m, h, d), such as 30s`,
 		`proxy "ftp://proxy.example.com": give it as http://host:port`,
 		`ca_file "missing.pem": read the roots: stat missing.pem: no such file or directory`,
+		`accounts "DA-1": an account id is made of at most 32 letters and digits, such as DAXXXXXXXXXXXXXXXXXX`,
 		`secret_key and secret_key_file are both set: keep one of them`,
 	}
 	if diff := cmp.Diff(want, problemsOf(get)); diff != "" {
@@ -582,7 +601,7 @@ func TestSecretsStayHidden(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := `{"Host":"api-00000000.duosecurity.com","IntegrationKey":"DI0000000000000000000","SecretKey":"[redacted]"}`
+	want := `{"Host":"api-00000000.duosecurity.com","IntegrationKey":"DI0000000000000000000","SecretKey":"[redacted]","Account":""}`
 	if diff := cmp.Diff(want, string(text)); diff != "" {
 		t.Errorf("credentials as JSON (-want +got):\n%s", diff)
 	}
