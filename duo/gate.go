@@ -4,83 +4,137 @@ import (
 	"container/list"
 	"context"
 	"sync"
+	"time"
 )
 
-// gateSlots is how many pages of all of a gate's streams are fetched, or wait to
-// be delivered, at once: at 1.7 KB a record 16 full pages are about 27 MiB.
-const gateSlots = 16
+const (
+	// gateSlots is how many pages of all of a gate's streams are fetched, or wait
+	// to be delivered, at once: enough for 25 calls a second of 0.6 s each.
+	gateSlots = 16
+	// hangAfter is how long a call may take until it is one that hangs: it holds a
+	// connection, but most likely no page.
+	hangAfter = 2 * time.Second
+	// maxHanging is how many calls that hang leave their place to others.
+	maxHanging = 48
+)
 
 // Gate bounds what many streams do at once, and with it their connections and
 // the memory that pages take. Streams get through in the order in which they
 // came, a page each, so that each has a fair share. Those in trouble have at
-// most a quarter of the places: hundreds of calls that hang until they time out
-// do not hold up the others.
+// most a quarter of the places, and a call that hangs for the first time gives
+// its place up: so hundreds of calls that hang until they time out do not hold
+// up the others.
 //
 // A nil Gate lets everybody through.
 type Gate struct {
 	mu       sync.Mutex
 	inside   int
 	troubled int       // of those inside
-	waiting  list.List // of *entrant, the oldest first
+	hanging  int       // of those inside
+	waiting  list.List // of *place, the oldest first
 }
 
-// entrant waits for its turn.
-type entrant struct {
+// place is one that is waited for, and then held from before a call until its
+// page is delivered.
+type place struct {
+	gate     *Gate
+	in       chan struct{} // closed when it is given
 	troubled bool
-	in       chan struct{} // closed when it is let in
+	timer    *time.Timer // until the call hangs
+	hanging  bool
+	answered bool
 }
 
-// enter waits for a place, which leave gives back. troubled says that the
-// stream's last call failed. The error is the context's.
-func (g *Gate) enter(ctx context.Context, troubled bool) (leave func(), err error) {
+// enter waits for a place. troubled says that the stream's last call failed. The
+// error is the context's.
+func (g *Gate) enter(ctx context.Context, troubled bool) (*place, error) {
 	if g == nil {
-		return func() {}, ctx.Err()
+		return nil, ctx.Err()
 	}
-	e := &entrant{troubled: troubled, in: make(chan struct{})}
+	p := &place{gate: g, in: make(chan struct{}), troubled: troubled}
 	g.mu.Lock()
-	place := g.waiting.PushBack(e)
+	waiting := g.waiting.PushBack(p)
 	g.admit()
 	g.mu.Unlock()
-	leave = func() { g.leave(troubled) }
 	select {
-	case <-e.in:
-		return leave, nil
+	case <-p.in:
+		return p, nil
 	case <-ctx.Done():
 	}
 	g.mu.Lock()
-	g.waiting.Remove(place)
+	g.waiting.Remove(waiting)
 	g.mu.Unlock()
 	select {
-	case <-e.in: // in the meantime
-		leave()
+	case <-p.in: // in the meantime
+		p.leave()
 	default:
 	}
 	return nil, ctx.Err()
 }
 
-func (g *Gate) leave(troubled bool) {
+// admit gives places as long as there are any; mu is held.
+func (g *Gate) admit() {
+	for e := g.waiting.Front(); e != nil && g.inside-min(g.hanging, maxHanging) < gateSlots; {
+		p, next := e.Value.(*place), e.Next()
+		if !p.troubled || g.troubled < gateSlots/4 {
+			g.waiting.Remove(e)
+			g.inside++
+			if p.troubled {
+				g.troubled++
+			}
+			p.timer = time.AfterFunc(hangAfter, p.hang)
+			close(p.in)
+		}
+		e = next
+	}
+}
+
+// hang notes that the call takes long.
+func (p *place) hang() {
+	g := p.gate
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.inside--
-	if troubled {
-		g.troubled--
+	if p.answered {
+		return
 	}
+	p.hanging = true
+	g.hanging++
 	g.admit()
 }
 
-// admit lets in whom there is a place for; mu is held.
-func (g *Gate) admit() {
-	for place := g.waiting.Front(); place != nil && g.inside < gateSlots; {
-		e := place.Value.(*entrant)
-		next := place.Next()
-		if !e.troubled || g.troubled < gateSlots/4 {
-			g.waiting.Remove(place)
-			g.inside++
-			if e.troubled {
-				g.troubled++
-			}
-			close(e.in)
-		}
-		place = next
+// answer notes that the call is over: there may be a page now, so that the place
+// is not given up any more.
+func (p *place) answer() {
+	if p == nil {
+		return
 	}
+	p.gate.mu.Lock()
+	defer p.gate.mu.Unlock()
+	p.settle()
+}
+
+func (p *place) settle() {
+	g := p.gate
+	p.timer.Stop()
+	p.answered = true
+	if p.hanging {
+		p.hanging = false
+		g.hanging--
+	}
+}
+
+// leave gives the place back.
+func (p *place) leave() {
+	if p == nil {
+		return
+	}
+	g := p.gate
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	p.settle()
+	g.inside--
+	if p.troubled {
+		g.troubled--
+	}
+	g.admit()
 }

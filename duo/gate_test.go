@@ -26,7 +26,7 @@ func TestGateFairness(t *testing.T) {
 			all.Go(func() {
 				time.Sleep(time.Duration(i) * time.Microsecond) // the order in which they come
 				for range rounds {
-					leave, err := g.enter(t.Context(), false)
+					p, err := g.enter(t.Context(), false)
 					if err != nil {
 						t.Error(err)
 						return
@@ -40,7 +40,7 @@ func TestGateFairness(t *testing.T) {
 					mu.Lock()
 					inside--
 					mu.Unlock()
-					leave()
+					p.leave()
 				}
 			})
 		}
@@ -68,13 +68,13 @@ func TestGateTroubled(t *testing.T) {
 		for range 500 {
 			all.Go(func() {
 				for {
-					leave, err := g.enter(ctx, true)
+					p, err := g.enter(ctx, true)
 					if err != nil {
 						return
 					}
 					time.Sleep(30 * time.Second)
 					hung.Add(1)
-					leave()
+					p.leave()
 				}
 			})
 		}
@@ -82,13 +82,13 @@ func TestGateTroubled(t *testing.T) {
 		var worst time.Duration
 		for range 1000 {
 			began := time.Now()
-			leave, err := g.enter(ctx, false)
+			p, err := g.enter(ctx, false)
 			if err != nil {
 				t.Fatal(err)
 			}
 			worst = max(worst, time.Since(began))
 			time.Sleep(300 * time.Millisecond)
-			leave()
+			p.leave()
 		}
 		cancel()
 		all.Wait()
@@ -104,6 +104,44 @@ func TestGateTroubled(t *testing.T) {
 	})
 }
 
+// TestGateFirstHang: calls that nobody knows to hang give their places up after
+// a while, so that those behind them wait no longer than that, up to a number.
+func TestGateFirstHang(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var g Gate
+		var all sync.WaitGroup
+		began := time.Now()
+		took := make([]time.Duration, gateSlots+maxHanging+1)
+		for i := range took {
+			time.Sleep(time.Millisecond)
+			all.Go(func() {
+				p, err := g.enter(t.Context(), false)
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				took[i] = time.Since(began).Round(time.Second)
+				time.Sleep(30 * time.Second)
+				p.answer()
+				p.leave()
+			})
+		}
+		all.Wait()
+		for i, d := range took {
+			want := time.Duration(i/gateSlots) * hangAfter
+			if i == gateSlots+maxHanging {
+				want = 30 * time.Second
+			}
+			if d != want {
+				t.Errorf("call %d had to wait for %v, want %v", i, d, want)
+			}
+		}
+		if g.inside != 0 || g.troubled != 0 || g.hanging != 0 {
+			t.Errorf("at the end %d are inside, %d in trouble, %d hang", g.inside, g.troubled, g.hanging)
+		}
+	})
+}
+
 // TestGateGivenUp: a place that is offered to somebody who is just giving up is
 // passed on.
 func TestGateGivenUp(t *testing.T) {
@@ -112,16 +150,16 @@ func TestGateGivenUp(t *testing.T) {
 		ctx, cancel := context.WithCancel(t.Context())
 		var all sync.WaitGroup
 		for range gateSlots {
-			leave, err := g.enter(t.Context(), false)
+			p, err := g.enter(t.Context(), false)
 			if err != nil {
 				t.Fatal(err)
 			}
-			all.Go(leave)
+			all.Go(p.leave)
 		}
 		for range 2 {
 			all.Go(func() {
-				if leave, err := g.enter(ctx, false); err == nil {
-					leave()
+				if p, err := g.enter(ctx, false); err == nil {
+					p.leave()
 				}
 			})
 		}

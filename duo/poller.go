@@ -77,11 +77,11 @@ func (p *Poller) Run(ctx context.Context) error {
 // step makes one call and returns how long to wait for the next. The error is
 // the context's.
 func (p *Poller) step(ctx context.Context) (time.Duration, error) {
-	leave, err := p.Gate.enter(ctx, p.state.kind != "")
+	place, err := p.Gate.enter(ctx, p.state.kind != "")
 	if err != nil {
 		return 0, err
 	}
-	defer leave()
+	defer place.leave()
 	now := p.Client.Now().Add(-p.behind)
 	open, wait, missed := p.Cursor.Open(now, p.Window)
 	if wait > 0 {
@@ -92,6 +92,7 @@ func (p *Poller) step(ctx context.Context) (time.Duration, error) {
 	before, known := p.Cursor, p.behind
 	p.Cursor, p.missed = open, max(p.missed, missed)
 	page, err := p.fetch(ctx, now)
+	place.answer()
 	if ctx.Err() != nil {
 		return 0, ctx.Err()
 	}
