@@ -297,7 +297,8 @@ func (in *instance) deliverer(s *stream, host string) func(context.Context, []du
 			said = true
 			in.log.Log(ctx, s.level, s.name+": caught up with Duo", "events", total)
 		}
-		for _, r := range records {
+		for i, r := range records {
+			records[i] = duo.Record{} // a page that waits for room gives back what it can
 			if len(data) > 0 && len(data)+len(r.Raw) > part {
 				if err := in.queue.push(ctx, batch{stream: key, data: data}); err != nil {
 					return err

@@ -46,8 +46,11 @@ type accounts struct {
 // any reports whether it is child accounts.
 func (a accounts) any() bool { return a.all || len(a.ids) > 0 }
 
-// seenOfChild bounds what is remembered of the overlap where streams are many.
-const seenOfChild = 2500
+// Where streams are many, less is held of each.
+const (
+	seenOfChild = 2500 // what is remembered of the overlap
+	pageOfChild = 500  // records per call, at most
+)
 
 // option is one row of the table that everything about options comes from.
 type option struct {
@@ -173,7 +176,7 @@ var optionTable = []option{
 	},
 	{
 		name: "accounts", initial: "-",
-		help: "For managed service providers: pull the logs of child accounts, `all` or those of these account ids, separated by commas. The keys and `api_host` are then the parent's Accounts API application's. Duo is asked for the list of children every ten minutes: new ones are picked up. A record's `host` is its child's, and `account_id` is added. With ids, several inputs can share the work, and each log of each of them takes a file descriptor.",
+		help: "For managed service providers: pull the logs of child accounts, `all` or those of these account ids, separated by commas. The keys and `api_host` are then the parent's Accounts API application's. Duo is asked for the list of children every ten minutes: new ones are picked up. A record's `host` is its child's, and `account_id` is added. A call asks for at most 500 records. With ids, several inputs can share the work, and each log of each of them takes a file descriptor.",
 		set:  setAccounts,
 	},
 }
@@ -391,7 +394,7 @@ func setAccounts(o *options, v string, _ time.Time) error {
 	if o.accounts.all == (len(o.accounts.ids) > 0) {
 		return errors.New("give all, or the ids of child accounts, separated by commas")
 	}
-	o.window.MaxSeen = seenOfChild
+	o.window.MaxSeen, o.window.PageSize = seenOfChild, min(o.window.PageSize, pageOfChild)
 	return nil
 }
 

@@ -498,6 +498,23 @@ func TestOptionProblemsAtOnce(t *testing.T) {
 	}
 }
 
+// TestAccountsHoldLess: of each of many streams less is held in memory.
+func TestAccountsHoldLess(t *testing.T) {
+	for _, c := range []struct {
+		config         string
+		page, remember int
+	}{
+		{"", 1000, 0},
+		{"accounts all", 500, 2500},
+		{"accounts DA1\npage_size 100", 100, 2500},
+	} {
+		o, err := parseOptions(config(keys+c.config), today)
+		if err != nil || o.window.PageSize != c.page || o.window.MaxSeen != c.remember {
+			t.Errorf("%q: %d records a page and %d remembered, %v; want %d and %d", c.config, o.window.PageSize, o.window.MaxSeen, err, c.page, c.remember)
+		}
+	}
+}
+
 // TestSecretFileUnreadable needs a user whom permissions bind.
 func TestSecretFileUnreadable(t *testing.T) {
 	if os.Geteuid() == 0 {
