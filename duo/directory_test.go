@@ -45,6 +45,7 @@ func TestDirectory(t *testing.T) {
 		a.server.RemoveChild("DA001")
 		a.server.Fault(duotest.Fault{Kind: duotest.FaultStatus, N: -1})
 		time.Sleep(time.Hour)
+		synctest.Wait()
 		if n := len(lists); n != 2 {
 			t.Errorf("%d lists: %q", n, lists)
 		}

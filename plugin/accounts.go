@@ -18,6 +18,8 @@ const (
 	spreadOver = time.Minute
 	// spreadFrom is how many streams may begin at once.
 	spreadFrom = 16
+	// maxStreams bounds what is held of accounts that come and go for months.
+	maxStreams = 100_000
 	// maxNamed is how many accounts a log line names.
 	maxNamed = 10
 )
@@ -46,10 +48,13 @@ func (in *instance) acquireFamilies(ctx context.Context, store *checkpoint.Store
 func (in *instance) child(ctx context.Context, id string, l duo.Log) (*stream, error) {
 	key := in.key(id, l)
 	in.mu.Lock()
-	s := in.streams[key]
+	s, n := in.streams[key], len(in.streams)
 	in.mu.Unlock()
-	if s != nil {
+	switch {
+	case s != nil:
 		return s, nil
+	case n >= maxStreams:
+		return nil, fmt.Errorf("%d streams are as many as there can be, those of accounts that are gone included; restart Fluent Bit to forget those", n)
 	}
 	slot, err := in.families[l.Name].Acquire(ctx, id)
 	if err != nil {
