@@ -168,7 +168,7 @@ func (d *Directory) recovered() {
 // remedies of their own.
 func diagnoseList(err error) trouble {
 	var api *APIError
-	t := diagnose(err, Log{Default: true})
+	t := diagnose(err, source{log: Log{Default: true}})
 	switch {
 	case errors.Is(err, errNotList), errors.Is(err, ErrTooLarge):
 		t = trouble{kind: "list", level: slog.LevelWarn, text: "Duo's answer cannot be used: " + err.Error() + "; retrying"}

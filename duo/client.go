@@ -42,6 +42,8 @@ type Client struct {
 	bind *binder
 }
 
+var errNoAnswer = errors.New("no answer")
+
 // NewClient returns a client that signs with c and sends through base, see
 // [NewTransport]. A call takes at most timeout, its body included.
 func NewClient(c Credentials, base http.RoundTripper, timeout time.Duration, userAgent string) *Client {
@@ -76,7 +78,7 @@ func (c *Client) call(ctx context.Context, method, path string, params url.Value
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, fmt.Errorf("no answer within %s", c.timeout))
+	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, fmt.Errorf("%w within %s", errNoAnswer, c.timeout))
 	defer cancel()
 	c.bind.ctx = ctx
 

@@ -118,7 +118,7 @@ func TestTLSIsVerified(t *testing.T) {
 			if err == nil || calls.Load() > 0 {
 				t.Fatalf("error %v, %d requests reached the server", err, calls.Load())
 			}
-			if text := diagnose(err, logs[0]).text; !strings.Contains(text, tc.want) || !strings.Contains(text, "Duo cannot be reached") {
+			if text := diagnose(err, source{log: logs[0]}).text; !strings.Contains(text, tc.want) || !strings.Contains(text, "Duo cannot be reached") {
 				t.Errorf("log line %q, want one with %q", text, tc.want)
 			}
 			mustNotTell(t, err)
@@ -130,7 +130,7 @@ func TestTLSIsVerified(t *testing.T) {
 // secret, nor the noise of the URL.
 func mustNotTell(t *testing.T, err error) {
 	t.Helper()
-	text := fmt.Sprintf("%v %+v %#v %s", err, err, err, diagnose(err, logs[0]).text)
+	text := fmt.Sprintf("%v %+v %#v %s", err, err, err, diagnose(err, source{log: logs[0]}).text)
 	for _, secret := range []string{testSecret, "Authorization", "Basic ", "hunter2", "next_offset=1"} {
 		if strings.Contains(text, secret) {
 			t.Errorf("%q is in %s", secret, text)
@@ -216,7 +216,7 @@ func TestRedirectIsNotFollowed(t *testing.T) {
 			t.Fatalf("error %v, want HTTP %d", err, status)
 		}
 		want := fmt.Sprintf("the answer is a redirect to %s (HTTP %d), which is not followed: check api_host and proxy; trying again every 5 minutes", other.Listener.Addr(), status)
-		if text := diagnose(err, logs[0]).text; text != want {
+		if text := diagnose(err, source{log: logs[0]}).text; text != want {
 			t.Errorf("log line %q, want %q", text, want)
 		}
 	}
@@ -463,7 +463,7 @@ func TestProxy(t *testing.T) {
 			t.Fatalf("a proxy %s was passed by", name)
 		}
 		mustNotTell(t, err)
-		if text := diagnose(err, logs[0]).text; !strings.Contains(strings.ToLower(text), "proxy") {
+		if text := diagnose(err, source{log: logs[0]}).text; !strings.Contains(strings.ToLower(text), "proxy") {
 			t.Errorf("a proxy %s: log line %q does not name it", name, text)
 		}
 	}

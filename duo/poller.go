@@ -139,7 +139,7 @@ func (p *Poller) fetch(ctx context.Context, now time.Time) (Page, error) {
 // failed notes a failed call, says so if the trouble is new, and returns how
 // long to wait.
 func (p *Poller) failed(err error) time.Duration {
-	t := diagnose(err, p.Log)
+	t := diagnose(err, source{p.Log, p.Client.account})
 	if p.state.kind != t.kind {
 		p.Logger.Log(context.Background(), t.level, p.Name+": "+t.text)
 	}

@@ -31,8 +31,14 @@ type trouble struct {
 	wait  time.Duration // 0: by back-off
 }
 
-// diagnose names the cause of a failed call of a log and its remedy.
-func diagnose(err error, l Log) trouble {
+// source is what is read: a log, and the child account that it is of, if any.
+type source struct {
+	log     Log
+	account string
+}
+
+// diagnose names the cause of a failed call and its remedy.
+func diagnose(err error, from source) trouble {
 	var limit *RateLimitError
 	var api *APIError
 	switch {
@@ -42,7 +48,7 @@ func diagnose(err error, l Log) trouble {
 			text: "Duo limits the calls (HTTP 429); waiting at least a minute and going on slower",
 		}
 	case errors.As(err, &api):
-		return diagnoseAPI(api, l)
+		return diagnoseAPI(api, from)
 	case errors.Is(err, ErrTooLarge):
 		return trouble{kind: "large", level: slog.LevelWarn, text: err.Error() + "; asking for fewer records per call"}
 	case errors.Is(err, ErrPaging), errors.Is(err, ErrNotPage):
@@ -52,7 +58,7 @@ func diagnose(err error, l Log) trouble {
 	return trouble{kind: kind, level: slog.LevelWarn, text: "Duo cannot be reached: " + err.Error() + remedy + "; retrying"}
 }
 
-func diagnoseAPI(e *APIError, l Log) trouble {
+func diagnoseAPI(e *APIError, from source) trouble {
 	t := trouble{kind: fmt.Sprint(e.Status, "/", e.Code), level: slog.LevelError, wait: operatorWait}
 	switch {
 	case e.Status == http.StatusBadRequest:
@@ -60,6 +66,8 @@ func diagnoseAPI(e *APIError, l Log) trouble {
 		return t
 	case e.Status == http.StatusUnauthorized:
 		t.text = fmt.Sprintf("Duo refuses the keys (%v): %s", e, remedyKeys(e))
+	case e.Status == http.StatusForbidden && from.account != "":
+		t.text = fmt.Sprintf("Duo denies access (%v): the child account is gone, or it is of another deployment of Duo's than its parent, and so beyond the Accounts API; if it stays so, name the other accounts in the option accounts", e)
 	case e.Status == http.StatusForbidden:
 		t.text = fmt.Sprintf("Duo denies access (%v): give the Admin API application the permission \"Grant read log\", and allow this machine's network if the application restricts networks", e)
 	case e.Status == http.StatusNotFound || e.Status == http.StatusGone:
@@ -71,11 +79,11 @@ func diagnoseAPI(e *APIError, l Log) trouble {
 		t.text = fmt.Sprintf("Duo answers with an error (%v); retrying", e)
 		return t
 	}
-	if e.Status != http.StatusUnauthorized && !l.Default {
+	if e.Status != http.StatusUnauthorized && !from.log.Default {
 		t.level = slog.LevelWarn // many accounts do not have such a log, or no more
 	}
-	if e.Status != http.StatusUnauthorized && l.Successor != "" {
-		t.text += fmt.Sprintf("; Duo retires it, its events are in %s too", l.Successor)
+	if e.Status != http.StatusUnauthorized && from.log.Successor != "" {
+		t.text += fmt.Sprintf("; Duo retires it, its events are in %s too", from.log.Successor)
 	}
 	t.text += "; trying again every 5 minutes"
 	return t
@@ -109,6 +117,8 @@ func unreachable(err error) (kind, remedy string) {
 		return "certificate", " (check api_host, this machine's clock, and whether a proxy stands in between)"
 	case strings.Contains(err.Error(), "proxyconnect"):
 		return "proxy", " (check the proxy)"
+	case errors.Is(err, errNoAnswer):
+		return "network", " (the option timeout allows for more; a firewall that drops packets looks the same)"
 	case errors.As(err, &dns):
 		return "name", " (check api_host and the machine's name resolution)"
 	}

@@ -33,6 +33,7 @@ func TestDiagnoseGolden(t *testing.T) {
 		name string
 		err  error
 		log  string // authentication if empty
+		of   string // child account
 	}{
 		{name: "429", err: &RateLimitError{}},
 		{name: "429 with Retry-After", err: &RateLimitError{RetryAfter: 2 * time.Minute}},
@@ -64,9 +65,10 @@ func TestDiagnoseGolden(t *testing.T) {
 		{name: "refused", err: refused},
 		{name: "proxy refused", err: &net.OpError{Op: "proxyconnect", Net: "tcp", Err: refused}},
 		{name: "deadline", err: context.DeadlineExceeded},
-		{name: "timeout", err: errors.New("no answer within 30s")},
+		{name: "timeout", err: fmt.Errorf("%w within 30s", errNoAnswer)},
 		{name: "cut off", err: io.ErrUnexpectedEOF},
 		{name: "403 of a retired log", err: &APIError{Status: 403, Code: 40301, Message: "Access forbidden"}, log: "administrator"},
+		{name: "403 of a child account", err: &APIError{Status: 403, Code: 40301, Message: "Access forbidden"}, of: "DA00000000000000EX01"},
 		{name: "404 of a retired log", err: &APIError{Status: 404, Code: 40401, Message: "Resource not found"}, log: "telephony_v1"},
 		{name: "404 of an optional log", err: &APIError{Status: 404, Code: 40401, Message: "Resource not found"}, log: "trust_monitor"},
 		{name: "401 of a retired log", err: &APIError{Status: 401, Code: 40101, Message: "Missing request credentials"}, log: "administrator"},
@@ -75,7 +77,7 @@ func TestDiagnoseGolden(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		d := diagnose(tc.err, l)
+		d := diagnose(tc.err, source{l, tc.of})
 		fmt.Fprintf(&b, "%s: kind %s, %v, wait %v\n    %s\n", tc.name, d.kind, d.level, d.wait, d.text)
 		if d.kind == "" || strings.Contains(d.text, "hunter2") {
 			t.Errorf("%s: line %q, kind %q", tc.name, d.text, d.kind)
