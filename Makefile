@@ -46,7 +46,7 @@ bench: ## Run the benchmarks, or those that match BENCH
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
 update: ## Rewrite what is made from the code: golden files, the README's option table
-	go test ./plugin ./plugin/record ./cmd/duoctl -update
+	go test ./duo ./plugin ./plugin/record ./cmd/duoctl -update
 
 docker: ## Build the image duo_in: Fluent Bit with the plugin; DOCKERFLAGS are passed on
 	docker build $(DOCKERFLAGS) -t duo_in .

@@ -24,7 +24,7 @@ func TestEveryLogArrivesOnce(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				a := newAccount(t, duotest.Config{})
 				now := time.Now()
-				g := duotest.NewGenerator(log, 7, duotest.Options{Quirks: 0.3})
+				g := duotest.NewGenerator(log, 7, duotest.Options{Quirks: 0.5})
 				a.server.Add(log, g.Spread(now.Add(-2*time.Hour), now.Add(-3*time.Minute), 2500)...)
 				r := a.read(log, defaults, duo.NewCursor(now.Add(-3*time.Hour), now))
 				time.Sleep(time.Hour)

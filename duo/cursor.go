@@ -215,6 +215,15 @@ func (c Cursor) begin(now time.Time) Millis {
 	return max(c.From, c.Reopened, ToMillis(now.Add(-retention)))
 }
 
+// bounds are the parameters of a window that has both, in milliseconds.
+func (c Cursor) bounds(now time.Time, pageSize int) url.Values {
+	return url.Values{
+		"mintime": {strconv.FormatInt(int64(c.begin(now)), 10)},
+		"maxtime": {strconv.FormatInt(int64(c.Until), 10)},
+		"limit":   {strconv.Itoa(pageSize)},
+	}
+}
+
 // CaughtUp reports whether no window is open: the log was read to its end.
 func (c Cursor) CaughtUp() bool { return c.Until == 0 }
 

@@ -250,25 +250,6 @@ func TestCappedPagesWithinOverlap(t *testing.T) {
 	}
 }
 
-func TestOddRecordsArriveOnce(t *testing.T) {
-	for _, log := range duotest.Logs() {
-		t.Run(log, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				a := newAccount(t, duotest.Config{})
-				now := time.Now()
-				g := duotest.NewGenerator(log, 7, duotest.Options{Quirks: 0.5})
-				a.server.Add(log, g.Spread(now.Add(-2*time.Hour), now.Add(-3*time.Minute), 2500)...)
-				r := a.read(log, defaults, duo.NewCursor(now.Add(-3*time.Hour), now))
-				time.Sleep(time.Hour)
-				sameOnce(t, a.server.IDs(log), r.got())
-				if n := len(slices.Compact(slices.Sorted(slices.Values(r.events)))); n != len(r.events) {
-					t.Errorf("%d of %d event_ids are unique", n, len(r.events))
-				}
-			})
-		})
-	}
-}
-
 // Records without an id that are equal in every byte are events of their own,
 // wherever a page border falls and whatever is read again.
 func TestEqualRecordsWithoutID(t *testing.T) {

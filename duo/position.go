@@ -14,11 +14,7 @@ import (
 type position struct{}
 
 func (position) params(c Cursor, now time.Time, pageSize int) url.Values {
-	p := url.Values{
-		"mintime": {strconv.FormatInt(int64(c.begin(now)), 10)},
-		"maxtime": {strconv.FormatInt(int64(c.Until), 10)},
-		"limit":   {strconv.Itoa(pageSize)},
-	}
+	p := c.bounds(now, pageSize)
 	if c.Next != "" {
 		p.Set("offset", c.Next)
 	}

@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"fmt"
 	"net/url"
-	"strconv"
 	"time"
 )
 
@@ -13,12 +12,8 @@ import (
 type searchAfter struct{}
 
 func (searchAfter) params(c Cursor, now time.Time, pageSize int) url.Values {
-	p := url.Values{
-		"mintime": {strconv.FormatInt(int64(c.begin(now)), 10)},
-		"maxtime": {strconv.FormatInt(int64(c.Until), 10)},
-		"limit":   {strconv.Itoa(pageSize)},
-		"sort":    {"ts:asc"},
-	}
+	p := c.bounds(now, pageSize)
+	p.Set("sort", "ts:asc")
 	if c.Next != "" {
 		p.Set("next_offset", c.Next)
 	}
