@@ -63,8 +63,8 @@ func (o simOptions) addChildren(running *duotest.Running) ([]*duotest.Account, e
 	return children, nil
 }
 
-// rotate takes the children away in turn, and gives each back just before the next one goes, at its old host, without its
-// records, until the context ends.
+// rotate takes the children away in turn, and gives each back just before the next one goes, at its old host, until the
+// context ends. What happens at one that is gone is there when it comes back.
 func (o simOptions) rotate(ctx context.Context, s *simulation, stdout, stderr io.Writer) {
 	if o.churn == 0 {
 		return

@@ -132,7 +132,8 @@ func (a *Account) journal(log string) *journal {
 }
 
 // AddChild gives the parent one more child, which the list shows from now on. Its host must reach this server: over a Pipe
-// any does, over sockets see Running.AddChild. It panics on an id or a host that is empty or taken.
+// any does, over sockets see Running.AddChild. One that was removed comes back with what it held, at its new host. It
+// panics on an id or a host that is empty or taken.
 func (s *Server) AddChild(c Child) *Account {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -144,7 +145,12 @@ func (s *Server) AddChild(c Child) *Account {
 	if c.ID == "" || c.Host == "" {
 		panic(fmt.Sprintf("duotest: child %q at %q: want an id and a host", c.ID, c.Host))
 	}
-	a := newAccount(s, c)
+	a := s.gone[c.ID]
+	if a == nil {
+		a = newAccount(s, c)
+	}
+	delete(s.gone, c.ID)
+	a.Child = c
 	s.children = append(s.children, a)
 	s.certify(hostname(c.Host))
 	return a
@@ -154,6 +160,9 @@ func (s *Server) AddChild(c Child) *Account {
 func (s *Server) RemoveChild(id string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if a := s.child(func(a *Account) bool { return a.ID == id }); a != nil {
+		s.gone[id] = a
+	}
 	s.children = slices.DeleteFunc(s.children, func(a *Account) bool { return a.ID == id })
 }
 

@@ -241,18 +241,19 @@ func TestChildrenAreApart(t *testing.T) {
 	}
 }
 
-// TestChildComesBack asserts that a child that was removed keeps what it held, and that its successor begins with nothing.
+// TestChildComesBack asserts that a child that was removed keeps what it held, and has it when it comes back.
 func TestChildComesBack(t *testing.T) {
 	s := provider(Config{}, "a")
 	old := s.Child("a")
 	old.Add(Activity, event("a1", epoch.Add(-time.Hour)))
 	s.RemoveChild("a")
+	old.Add(Activity, event("a2", epoch.Add(-30*time.Minute)))
 	again := s.AddChild(Child{ID: "a", Host: hostOf("other")})
-	if old.Len(Activity) != 1 || again.Len(Activity) != 0 {
-		t.Errorf("%d and %d records, want 1 and 0", old.Len(Activity), again.Len(Activity))
+	if old.Len(Activity) != 2 || again != old {
+		t.Errorf("%d records, the same account: %v; want 2, true", old.Len(Activity), again == old)
 	}
 	params := append(between(epoch.Add(-2*time.Hour), epoch), "account_id=a")
-	if w := askAt(s, hostOf("other"), Activity, params...); w.Code != http.StatusOK || len(decode(t, w.Body.Bytes()).ids) != 0 {
+	if w := askAt(s, hostOf("other"), Activity, params...); w.Code != http.StatusOK || len(decode(t, w.Body.Bytes()).ids) != 2 {
 		t.Errorf("status %d: %s", w.Code, w.Body)
 	}
 }

@@ -77,7 +77,8 @@ type Server struct {
 
 	mu         sync.Mutex // guards all that follows, and the accounts
 	ikey, skey string
-	children   []*Account // in the order in which they came
+	children   []*Account          // in the order in which they came
+	gone       map[string]*Account // by id, children that were removed
 	cert       *tls.Certificate
 	faults     []*Fault
 	history    history
@@ -102,7 +103,7 @@ func New(config Config) *Server {
 	if !config.BudgetKind.valid() {
 		panic(fmt.Sprintf("duotest: BudgetKind %q: want one of the package's constants", config.BudgetKind))
 	}
-	s := &Server{config: config, ikey: config.IntegrationKey, skey: config.SecretKey, history: history{counts: tally{}}}
+	s := &Server{config: config, ikey: config.IntegrationKey, skey: config.SecretKey, gone: map[string]*Account{}, history: history{counts: tally{}}}
 	s.Account = newAccount(s, Child{Host: config.Host})
 	return s
 }
