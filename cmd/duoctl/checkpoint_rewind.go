@@ -38,9 +38,13 @@ func parseRewind(args []string, stdout io.Writer) (r rewind, err error) {
 		return r, err
 	}
 	if f.NArg() != 1 {
-		return r, usageError{fmt.Errorf("%d arguments behind the flags of rewind: want a time", f.NArg())}
+		return r, usageError{fmt.Errorf("%d arguments behind the flags of rewind: want one, a time; flags stand before it", f.NArg())}
 	}
-	if l, err := duo.LookupLog(r.log); err == nil {
+	if r.log != "all" {
+		l, err := duo.LookupLog(r.log)
+		if err != nil {
+			return r, usageError{fmt.Errorf("-log: %w, or all", err)}
+		}
 		r.log = l.Name // it may be an alias
 	}
 	r.to = f.Arg(0)
@@ -55,7 +59,7 @@ func parseTime(text string, now time.Time) (time.Time, error) {
 	for _, layout := range []string{time.RFC3339, time.DateOnly} {
 		if t, err := time.Parse(layout, text); err == nil {
 			if t.After(now) {
-				return t, fmt.Errorf("time %q: in the future", text)
+				return t, fmt.Errorf("time %q: in the future; want one that is past", text)
 			}
 			return t, nil
 		}
@@ -85,6 +89,17 @@ func parseBack(text string) (time.Duration, error) {
 	return d, err
 }
 
+// chosen are the flags that choose streams, as they were given.
+func (r rewind) chosen() string {
+	var flags []string
+	for _, f := range []struct{ name, value string }{{"-host", r.host}, {"-account", r.account}, {"-log", r.log}} {
+		if f.value != "" {
+			flags = append(flags, fmt.Sprintf("%s %q", f.name, f.value))
+		}
+	}
+	return strings.Join(flags, " ")
+}
+
 func (r rewind) wants(st checkpoint.Stream) bool {
 	return (r.host == "" || strings.EqualFold(r.host, st.Host)) && (r.account == "" || r.account == st.Account) &&
 		(r.log == "all" || strings.EqualFold(r.log, st.Log))
@@ -103,7 +118,7 @@ func (r rewind) run(dir string, now time.Time, stdout io.Writer) error {
 		}
 	}
 	if len(streams) == 0 {
-		return fmt.Errorf("-host %q -account %q -log %q: none of the %d checkpoints in %s; duoctl checkpoint shows them", r.host, r.account, r.log, len(entries), dir)
+		return fmt.Errorf("%s: none of the %d checkpoints in %s; duoctl checkpoint shows them", r.chosen(), len(entries), dir)
 	}
 	to, err := parseTime(r.to, now)
 	if err != nil {
@@ -119,11 +134,14 @@ func (r rewind) run(dir string, now time.Time, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
+	// All are set before anything is printed: whoever reads that may have gone.
 	for i, slot := range held.slots {
 		if err := slot.Save(cursor); err != nil {
 			return fmt.Errorf("%w (%d of %d logs are set)", err, i, len(streams))
 		}
-		fmt.Fprintf(stdout, "%s: from %v to %v\n", streams[i], was[i], cursor.From)
+	}
+	for i, st := range streams {
+		fmt.Fprintf(stdout, "%s: from %v to %v\n", st, was[i], cursor.From)
 	}
 	if cursor.From > duo.ToMillis(to) {
 		fmt.Fprintf(stdout, "%v is as far back as Duo keeps its logs\n", cursor.From)

@@ -132,7 +132,7 @@ func (a *Account) journal(log string) *journal {
 }
 
 // AddChild gives the parent one more child, which the list shows from now on. Its host must reach this server: over a Pipe
-// any does, over sockets see Running.AddChild. One that was removed comes back with what it held, at its new host. It
+// any does, over sockets see Running.AddChild. One that was removed comes back with what it held, at its new host; then old handles lead to it as well. It
 // panics on an id or a host that is empty or taken.
 func (s *Server) AddChild(c Child) *Account {
 	s.mu.Lock()
@@ -145,12 +145,12 @@ func (s *Server) AddChild(c Child) *Account {
 	if c.ID == "" || c.Host == "" {
 		panic(fmt.Sprintf("duotest: child %q at %q: want an id and a host", c.ID, c.Host))
 	}
-	a := s.gone[c.ID]
-	if a == nil {
-		a = newAccount(s, c)
+	a := newAccount(s, c)
+	if was := s.gone[c.ID]; was != nil {
+		*a = *was
+		a.Child = c
 	}
 	delete(s.gone, c.ID)
-	a.Child = c
 	s.children = append(s.children, a)
 	s.certify(hostname(c.Host))
 	return a

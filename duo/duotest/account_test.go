@@ -249,11 +249,12 @@ func TestChildComesBack(t *testing.T) {
 	s.RemoveChild("a")
 	old.Add(Activity, event("a2", epoch.Add(-30*time.Minute)))
 	again := s.AddChild(Child{ID: "a", Host: hostOf("other")})
-	if old.Len(Activity) != 2 || again != old {
-		t.Errorf("%d records, the same account: %v; want 2, true", old.Len(Activity), again == old)
+	old.Add(Activity, event("a3", epoch.Add(-20*time.Minute)))
+	if old.Len(Activity) != 3 || again.Len(Activity) != 3 || old.Host == again.Host {
+		t.Errorf("%d and %d records at %s and %s; want 3 and 3 at two hosts", old.Len(Activity), again.Len(Activity), old.Host, again.Host)
 	}
 	params := append(between(epoch.Add(-2*time.Hour), epoch), "account_id=a")
-	if w := askAt(s, hostOf("other"), Activity, params...); w.Code != http.StatusOK || len(decode(t, w.Body.Bytes()).ids) != 2 {
+	if w := askAt(s, hostOf("other"), Activity, params...); w.Code != http.StatusOK || len(decode(t, w.Body.Bytes()).ids) != 3 {
 		t.Errorf("status %d: %s", w.Code, w.Body)
 	}
 }
