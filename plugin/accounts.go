@@ -144,7 +144,7 @@ func (p *provider) choose(list []duo.Account) (wanted map[string]string, problem
 	}
 	for _, id := range ids {
 		if _, ok := wanted[id]; !ok {
-			problems = append(problems, "account "+id+" is not in the list; is the id right?")
+			problems = append(problems, "account "+id+" is not in the list, so that nothing of it is pulled; is the id right, capital letters too?")
 		}
 	}
 	if p.options.accounts.all && len(list) == 0 {

@@ -131,7 +131,7 @@ var optionTable = []option{
 	},
 	{
 		name: "exclude", initial: "-",
-		help: "Fields to leave out, as paths: `access_device.epkey, user.groups`. At most 100.",
+		help: "Fields to leave out, as paths in Duo's record, whatever the format: `access_device.epkey, user.groups`. At most 100.",
 		set: func(o *options, v string, _ time.Time) (err error) {
 			o.exclude, err = record.ParseExclude(v)
 			return err
@@ -340,14 +340,14 @@ func setSecretFile(o *options, v string, _ time.Time) error {
 }
 
 func setLogs(o *options, v string, _ time.Time) error {
-	var unknown []error
+	var unknown []string
 	for name := range strings.SplitSeq(v, ",") {
 		if name = strings.TrimSpace(name); name == "" {
 			continue
 		}
 		found, err := namedLogs(name)
 		if err != nil {
-			unknown = append(unknown, err)
+			unknown = append(unknown, err.Error())
 		}
 		for _, l := range found {
 			if !o.reads(l.Name) {
@@ -358,7 +358,13 @@ func setLogs(o *options, v string, _ time.Time) error {
 	if len(o.logs) == 0 && len(unknown) == 0 {
 		return errors.New("no log is named")
 	}
-	return errors.Join(unknown...)
+	if len(unknown) > 0 && len(strings.Fields(v)) > 1 && !strings.Contains(v, ",") {
+		unknown = append(unknown, "separate several by commas")
+	}
+	if len(unknown) > 0 {
+		return errors.New(strings.Join(unknown, "; "))
+	}
+	return nil
 }
 
 // namedLogs returns the log of a name; for "all" those that Duo has not
@@ -386,7 +392,7 @@ func setAccounts(o *options, v string, _ time.Time) error {
 		case strings.EqualFold(id, "all"):
 			o.accounts.all = true
 		case !duo.AccountID.MatchString(id), strings.EqualFold(id, "self"):
-			return errors.New("an account id is made of at most 32 letters and digits, such as DAXXXXXXXXXXXXXXXXXX")
+			return errors.New("an account id is made of at most 32 letters and digits, such as DAXXXXXXXXXXXXXXXXXX; separate several by commas")
 		case !slices.Contains(o.accounts.ids, id):
 			o.accounts.ids = append(o.accounts.ids, id)
 		}

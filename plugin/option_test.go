@@ -356,6 +356,7 @@ var wrongValues = []struct{ option, value, want string }{
 	{"settle", "499ms", `settle "499ms": give a duration from 500ms to 1m`},
 	{"settle", "61s", `settle "61s": give a duration from 500ms to 1m`},
 	{"format", "xml", `format "xml": there is no such format; use json, flat, raw, cef`},
+	{"logs", "authentification activity", `logs "authentification activity": there is no log "authentification activity"; the logs are authentication, activity, telephony, trust_monitor, administrator, offline_enrollment, telephony_v1; separate several by commas`},
 	{"exclude", "user.groups,,alias", `exclude "user.groups,,alias": path 2, "": is empty; remove the comma too many`},
 	{"exclude", `"alias"`, `exclude "\"alias\"": path 1, "\"alias\"": has quotes; write the names without`},
 	{"page_size", "0", `page_size "0": give a whole number from 1 to 1000`},
@@ -386,8 +387,8 @@ var wrongValues = []struct{ option, value, want string }{
 	{"ca_file", "nothing.pem", `ca_file "nothing.pem": nothing.pem holds no certificate in PEM form`},
 	{"accounts", ", ,", `accounts ", ,": give all, or the ids of child accounts, separated by commas`},
 	{"accounts", "all, DA1", `accounts "all, DA1": give all, or the ids of child accounts, separated by commas`},
-	{"accounts", "DA1, ../DA2", `accounts "DA1, ../DA2": an account id is made of at most 32 letters and digits, such as DAXXXXXXXXXXXXXXXXXX`},
-	{"accounts", "self", `accounts "self": an account id is made of at most 32 letters and digits, such as DAXXXXXXXXXXXXXXXXXX`},
+	{"accounts", "DA1, ../DA2", `accounts "DA1, ../DA2": an account id is made of at most 32 letters and digits, such as DAXXXXXXXXXXXXXXXXXX; separate several by commas`},
+	{"accounts", "self", `accounts "self": an account id is made of at most 32 letters and digits, such as DAXXXXXXXXXXXXXXXXXX; separate several by commas`},
 }
 
 func TestOptionProblems(t *testing.T) {
@@ -490,7 +491,7 @@ func TestOptionProblemsAtOnce(t *testing.T) {
 		`timeout "never": give a number with its unit (s, m, h, d), such as 30s`,
 		`proxy "ftp://proxy.example.com": give it as http://host:port`,
 		`ca_file "missing.pem": read the roots: stat missing.pem: no such file or directory`,
-		`accounts "DA-1": an account id is made of at most 32 letters and digits, such as DAXXXXXXXXXXXXXXXXXX`,
+		`accounts "DA-1": an account id is made of at most 32 letters and digits, such as DAXXXXXXXXXXXXXXXXXX; separate several by commas`,
 		`secret_key and secret_key_file are both set: keep one of them`,
 	}
 	if diff := cmp.Diff(want, problemsOf(get)); diff != "" {
