@@ -250,6 +250,7 @@ func (c *Cursor) take(records []Record, before map[string]int, place func(*Recor
 		known[s.Hash] = true
 	}
 	var added []Seen
+	again := map[uint64]Millis{} // where known records are that have no place of their own
 	equal = map[string]int{}
 	for _, r := range records {
 		at := place(&r)
@@ -261,6 +262,9 @@ func (c *Cursor) take(records []Record, before map[string]int, place func(*Recor
 		}
 		hash := r.content + uint64(nth-1)*0x9e3779b97f4a7c15
 		if known[hash] {
+			if !r.exact {
+				again[hash] = at
+			}
 			continue
 		}
 		known[hash] = true
@@ -268,8 +272,11 @@ func (c *Cursor) take(records []Record, before map[string]int, place func(*Recor
 		r.EventID = r.eventID(nth)
 		fresh = append(fresh, r)
 	}
-	if len(added) > 0 {
+	if len(added)+len(again) > 0 {
 		c.Seen = slices.Concat(c.Seen, added)
+		for i, s := range c.Seen {
+			c.Seen[i].At = max(s.At, again[s.Hash])
+		}
 		slices.SortFunc(c.Seen, Seen.compare)
 	}
 	return fresh, equal

@@ -342,6 +342,37 @@ func TestSecondsWithoutTime(t *testing.T) {
 	}
 }
 
+// A record without a time comes once, also where it was first read by a clock
+// that was behind: what is read again is not forgotten.
+func TestSecondsWithoutTimeByWrongClock(t *testing.T) {
+	l, none := secondsLog(10), `{"action":"none"}`
+	timed := func(m float64) string { return fmt.Sprintf(`{"action":"timed","timestamp":%d}`, minute(m).Unix()) }
+	c, n := NewCursor(noon, noon), 0
+	for _, poll := range []struct {
+		now     float64
+		records []string
+	}{
+		{4, []string{timed(1), none}}, // it is a quarter past by Duo's clock
+		{20, []string{timed(1), none, timed(17)}},
+		{21, []string{none, timed(17)}},
+		{22, []string{none, timed(17)}},
+	} {
+		p, err := ParsePage(l, []byte(`{"response":[`+strings.Join(poll.records, ",")+`]}`))
+		if err != nil {
+			t.Fatal(err)
+		}
+		open, _, _ := c.Open(minute(poll.now), v1Window)
+		next, fresh, err := open.Advance(l, p, v1Window, 3, minute(poll.now))
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, n = throughJSON(t, next), n+len(fresh)
+	}
+	if n != 3 {
+		t.Errorf("%d were delivered, want 3", n)
+	}
+}
+
 func throughJSON(t *testing.T, c Cursor) (again Cursor) {
 	t.Helper()
 	b, err := json.Marshal(c)
