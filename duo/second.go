@@ -66,7 +66,7 @@ func (b bySecond) advance(c Cursor, p Page, w Window, _ int, now time.Time) (Cur
 	c.Last, c.Newest, c.Crowded = placed, max(c.Newest, last), 0
 	c.prune(w, placed-Millis(w.Overlap.Milliseconds()))
 
-	if full && first == last.second() && last >= begin {
+	if full && !later && first == last.second() && last >= begin {
 		c.Crowded = last
 	}
 	switch {

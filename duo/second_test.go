@@ -373,6 +373,20 @@ func TestSecondsWithoutTimeByWrongClock(t *testing.T) {
 	}
 }
 
+// Of a page most of which is younger than the window nobody knows that a second
+// of it holds too much.
+func TestSecondsYoungPageIsNotCrowded(t *testing.T) {
+	d := &v1Duo{t: t, page: 10, records: []v1Record{{60, "a"}}}
+	for i := range 20 {
+		d.records = append(d.records, v1Record{int64(120 + i), fmt.Sprint("young ", i)})
+	}
+	r := newV1Reader(d, v1Window, noon)
+	r.poll(minute(3))
+	if len(r.crowded) > 0 {
+		t.Errorf("said of %v", r.crowded)
+	}
+}
+
 func throughJSON(t *testing.T, c Cursor) (again Cursor) {
 	t.Helper()
 	b, err := json.Marshal(c)
