@@ -45,7 +45,7 @@ func (m Millis) wholeSecond() Millis { return 1000 * Millis(m.second()) }
 
 func (b bySecond) advance(c Cursor, p Page, w Window, _ int, now time.Time) (Cursor, []Record, error) {
 	begin, asked := max(c.Last, c.From), c.asked(now)
-	part, first, last, later := c.split(p.Records, begin)
+	part, first, last, later := c.split(p.Records, begin, asked)
 	n, full := len(p.Records), b.full(len(p.Records))
 	if full && !later && last.second() < asked {
 		return c, nil, fmt.Errorf("%w: asked for records from %v on, Duo sent a page that ends at %v", ErrPaging, time.Unix(asked, 0).UTC(), last)
@@ -53,8 +53,9 @@ func (b bySecond) advance(c Cursor, p Page, w Window, _ int, now time.Time) (Cur
 	placed := max(begin, last)
 	fresh, _ := c.take(part, nil, func(r *Record) Millis {
 		switch {
-		case r.timed:
+		case c.orders(*r, asked):
 			return ToMillis(r.Time).wholeSecond()
+		case r.timed:
 		case last != 0:
 			r.Time = last.Time()
 		default:
@@ -90,15 +91,22 @@ func (b bySecond) advance(c Cursor, p Page, w Window, _ int, now time.Time) (Cur
 	return c, fresh, nil
 }
 
+// orders reports whether a record's time is what Duo orders it by. One from
+// another field that is not within what was asked for is odd.
+func (c Cursor) orders(r Record, asked int64) bool {
+	at := ToMillis(r.Time).wholeSecond()
+	return r.exact || r.timed && at.second() >= asked && at <= c.Until
+}
+
 // split returns the records of a page that lie between begin and the window's
-// end, those without a time among them, the seconds of the first and the time of
+// end, those without a place among them, the seconds of the first and the time of
 // the last that are not later than the window, none without one, and whether
 // there are later ones.
-func (c Cursor) split(records []Record, begin Millis) (part []Record, first int64, last Millis, later bool) {
+func (c Cursor) split(records []Record, begin Millis, asked int64) (part []Record, first int64, last Millis, later bool) {
 	for _, r := range records {
 		at := ToMillis(r.Time).wholeSecond()
 		switch {
-		case !r.timed:
+		case !c.orders(r, asked):
 			part = append(part, r)
 			continue
 		case at > c.Until:

@@ -387,6 +387,55 @@ func TestSecondsYoungPageIsNotCrowded(t *testing.T) {
 	}
 }
 
+// A record whose second-best time is nonsense is passed on as one without a
+// time, and leads nowhere.
+func TestSecondsOddTime(t *testing.T) {
+	for _, at := range []string{"1999-01-01T00:00:00Z", "2099-01-01T00:00:00Z"} {
+		t.Run(at, func(t *testing.T) {
+			l := secondsLog(10)
+			c, got := NewCursor(noon, noon), map[string]int{}
+			for m := range 30 {
+				now := minute(float64(30 + m))
+				for range 20 {
+					open, _, _ := c.Open(now, v1Window)
+					from, _ := strconv.ParseInt(open.Params(l, now, 3).Get("mintime"), 10, 64)
+					var list []string
+					for i := range int64(40) { // one a second, the odd one among them
+						if s := noon.Unix() + i; s >= from && len(list) < 10 {
+							list = append(list, fmt.Sprintf(`{"action":"%d","timestamp":%d}`, i, s))
+							if i == 20 {
+								list[len(list)-1] = fmt.Sprintf(`{"action":"odd","isotimestamp":%q}`, at)
+							}
+						}
+					}
+					p, err := ParsePage(l, []byte(`{"response":[`+strings.Join(list, ",")+`]}`))
+					if err != nil {
+						t.Fatal(err)
+					}
+					next, fresh, err := open.Advance(l, p, v1Window, 3, now)
+					if err != nil {
+						t.Fatal(err)
+					}
+					for _, r := range fresh {
+						got[string(r.Raw)]++
+					}
+					if c = throughJSON(t, next); c.CaughtUp() {
+						break
+					}
+				}
+			}
+			for r, n := range got {
+				if n != 1 {
+					t.Errorf("%d times: %s", n, r)
+				}
+			}
+			if len(got) != 40 {
+				t.Errorf("%d of 40 were delivered", len(got))
+			}
+		})
+	}
+}
+
 func throughJSON(t *testing.T, c Cursor) (again Cursor) {
 	t.Helper()
 	b, err := json.Marshal(c)
