@@ -92,6 +92,23 @@ func TestOverfullSecond(t *testing.T) {
 	}
 }
 
+// Two such seconds are said once each, however often the overlap is read again.
+func TestTwoOverfullSeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAccount(t, duotest.Config{})
+		g := duotest.NewGenerator(duotest.Administrator, 3, duotest.Options{})
+		at := time.Now().Add(-time.Hour)
+		for i := range 2002 {
+			a.server.Add(duotest.Administrator, g.At(at.Add(time.Duration(i/1001*10)*time.Second)))
+		}
+		r := a.read(duotest.Administrator, defaults, duo.NewCursor(at.Add(-time.Hour), time.Now()))
+		time.Sleep(5 * time.Minute)
+		if lines := r.logs.all(); len(lines) != 2 {
+			t.Errorf("log %q, want two lines", lines)
+		}
+	})
+}
+
 // spreadWith returns n records of an hour around begin + 1 h, many of which lie
 // in that one second.
 func spreadWith(g *duotest.Generator, begin time.Time, n, many int) []json.RawMessage {

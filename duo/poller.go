@@ -45,7 +45,7 @@ type Poller struct {
 	behind   time.Duration // how far Duo's clock is behind ours
 	anew     bool          // the window was opened anew because of that
 	missed   Millis        // what may be gone, not yet said
-	crowded  Millis        // the second last said to be too full
+	crowded  Millis        // the latest second that was said to be too full
 	full     bool          // that more is within the overlap than can be remembered was said
 	pace     pace
 	state    state
@@ -195,7 +195,7 @@ func (p *Poller) warn(next Cursor, records int) {
 		p.Logger.Warn(p.Name + ": the checkpoint is older than the 180 days that Duo keeps; events before " + p.missed.String() + " that were not yet read are gone")
 		p.missed = 0
 	}
-	if next.Crowded != 0 && next.Crowded != p.crowded {
+	if next.Crowded > p.crowded {
 		p.crowded = next.Crowded
 		p.Logger.Warn(fmt.Sprintf("%s: %d records of the second %s fill a page; this log can only be read by seconds, so that if there are more in that one, they are passed over",
 			p.Name, records, p.crowded.Time().Format(time.RFC3339)))
