@@ -20,16 +20,16 @@ const (
 
 // Gate bounds what many streams do at once, and with it their connections and
 // the memory that pages take. Streams get through in the order in which they
-// came, a page each, so that each has a fair share. Those in trouble have at
-// most a quarter of the places, and a call that hangs for the first time gives
-// its place up: so hundreds of calls that hang until they time out do not hold
-// up the others.
+// came, a page each, so that each has a fair share. Those whose last call hung
+// have at most a quarter of the places, and a call that hangs for the first time
+// gives its place up: so hundreds of calls that hang until they time out do not
+// hold up the others, nor those that Duo refused at once.
 //
 // A nil Gate lets everybody through.
 type Gate struct {
 	mu       sync.Mutex
 	inside   int
-	troubled int       // of those inside
+	suspects int       // of those inside
 	hanging  int       // of those inside
 	waiting  list.List // of *place, the oldest first
 }
@@ -39,19 +39,19 @@ type Gate struct {
 type place struct {
 	gate     *Gate
 	in       chan struct{} // closed when it is given
-	troubled bool
+	suspect  bool
 	timer    *time.Timer // until the call hangs
 	hanging  bool
 	answered bool
 }
 
-// enter waits for a place. troubled says that the stream's last call failed. The
+// enter waits for a place. suspect says that the stream's last call hung. The
 // error is the context's.
-func (g *Gate) enter(ctx context.Context, troubled bool) (*place, error) {
+func (g *Gate) enter(ctx context.Context, suspect bool) (*place, error) {
 	if g == nil {
 		return nil, ctx.Err()
 	}
-	p := &place{gate: g, in: make(chan struct{}), troubled: troubled}
+	p := &place{gate: g, in: make(chan struct{}), suspect: suspect}
 	g.mu.Lock()
 	waiting := g.waiting.PushBack(p)
 	g.admit()
@@ -76,11 +76,11 @@ func (g *Gate) enter(ctx context.Context, troubled bool) (*place, error) {
 func (g *Gate) admit() {
 	for e := g.waiting.Front(); e != nil && g.inside-min(g.hanging, maxHanging) < gateSlots; {
 		p, next := e.Value.(*place), e.Next()
-		if !p.troubled || g.troubled < gateSlots/4 {
+		if !p.suspect || g.suspects < gateSlots/4 {
 			g.waiting.Remove(e)
 			g.inside++
-			if p.troubled {
-				g.troubled++
+			if p.suspect {
+				g.suspects++
 			}
 			p.timer = time.AfterFunc(hangAfter, p.hang)
 			close(p.in)
@@ -133,8 +133,8 @@ func (p *place) leave() {
 	defer g.mu.Unlock()
 	p.settle()
 	g.inside--
-	if p.troubled {
-		g.troubled--
+	if p.suspect {
+		g.suspects--
 	}
 	g.admit()
 }

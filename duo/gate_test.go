@@ -57,9 +57,9 @@ func TestGateFairness(t *testing.T) {
 	})
 }
 
-// TestGateTroubled: however many hang, the others find a place at once, and
+// TestGateSuspects: however many hang, the others find a place at once, and
 // those that hang have their quarter.
-func TestGateTroubled(t *testing.T) {
+func TestGateSuspects(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		var g Gate
 		ctx, cancel := context.WithCancel(t.Context())
@@ -98,8 +98,8 @@ func TestGateTroubled(t *testing.T) {
 		if want, hung := int32(gateSlots/4*10), hung.Load(); hung < want {
 			t.Errorf("%d of those that hang had a turn in 300 s, want %d", hung, want)
 		}
-		if g.inside != 0 || g.troubled != 0 || g.waiting.Len() != 0 {
-			t.Errorf("at the end %d are inside, %d in trouble, %d wait", g.inside, g.troubled, g.waiting.Len())
+		if g.inside != 0 || g.suspects != 0 || g.waiting.Len() != 0 {
+			t.Errorf("at the end %d are inside, %d suspect, %d wait", g.inside, g.suspects, g.waiting.Len())
 		}
 	})
 }
@@ -136,8 +136,8 @@ func TestGateFirstHang(t *testing.T) {
 				t.Errorf("call %d had to wait for %v, want %v", i, d, want)
 			}
 		}
-		if g.inside != 0 || g.troubled != 0 || g.hanging != 0 {
-			t.Errorf("at the end %d are inside, %d in trouble, %d hang", g.inside, g.troubled, g.hanging)
+		if g.inside != 0 || g.suspects != 0 || g.hanging != 0 {
+			t.Errorf("at the end %d are inside, %d suspect, %d hang", g.inside, g.suspects, g.hanging)
 		}
 	})
 }

@@ -46,6 +46,7 @@ type Poller struct {
 	anew     bool          // the window was opened anew because of that
 	missed   Millis        // what may be gone, not yet said
 	crowded  Millis        // the latest second that was said to be too full
+	hung     bool          // the last call took long, and failed
 	full     bool          // that more is within the overlap than can be remembered was said
 	pace     pace
 	state    state
@@ -77,7 +78,7 @@ func (p *Poller) Run(ctx context.Context) error {
 // step makes one call and returns how long to wait for the next. The error is
 // the context's.
 func (p *Poller) step(ctx context.Context) (time.Duration, error) {
-	place, err := p.Gate.enter(ctx, p.state.kind != "")
+	place, err := p.Gate.enter(ctx, p.hung)
 	if err != nil {
 		return 0, err
 	}
@@ -91,8 +92,10 @@ func (p *Poller) step(ctx context.Context) (time.Duration, error) {
 	}
 	before, known := p.Cursor, p.behind
 	p.Cursor, p.missed = open, max(p.missed, missed)
+	began := time.Now()
 	page, err := p.fetch(ctx, now)
 	place.answer()
+	p.hung = err != nil && time.Since(began) >= hangAfter
 	if ctx.Err() != nil {
 		return 0, ctx.Err()
 	}

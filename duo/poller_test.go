@@ -645,3 +645,50 @@ func TestUserAgentAndSignature(t *testing.T) {
 		}
 	})
 }
+
+// Where 300 streams hang for good, one that Duo refuses a single time goes on as
+// if it were alone.
+func TestGateAfterOneRefusal(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a, gate := newAccount(t, duotest.Config{}), &duo.Gate{}
+		a.server.Fault(duotest.Fault{Kind: duotest.FaultStatus, Status: 503, Skip: 30, N: 1})
+		l, err := duo.LookupLog("authentication")
+		if err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		var last time.Time
+		var worst time.Duration
+		deliver := func(context.Context, []duo.Record, duo.Cursor) error {
+			if time.Since(began) > 10*time.Minute { // by then it is known which ones hang
+				worst = max(worst, time.Since(last))
+			}
+			last = time.Now()
+			return nil
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		var all sync.WaitGroup
+		run := func(c *duo.Client) {
+			p := &duo.Poller{Log: l, Client: c, Window: defaults, Cursor: duo.NewCursor(began, began), Deliver: deliver, Logger: slog.New(&logLines{}), Gate: gate}
+			all.Go(func() { _ = p.Run(ctx) })
+		}
+		run(a.client())
+		for range 300 {
+			run(duo.NewClient(duo.Credentials{Host: host}, hanging{}, 30*time.Second, "duo_in/test"))
+		}
+		time.Sleep(2 * time.Hour)
+		cancel()
+		all.Wait()
+		if most := defaults.PollInterval + 5*time.Second; worst == 0 || worst > most {
+			t.Errorf("two polls were %v apart, want at most %v", worst, most)
+		}
+	})
+}
+
+// hanging is a network from which no answer comes.
+type hanging struct{}
+
+func (hanging) RoundTrip(r *http.Request) (*http.Response, error) {
+	<-r.Context().Done()
+	return nil, r.Context().Err()
+}
