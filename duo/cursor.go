@@ -215,10 +215,10 @@ func (c Cursor) begin(now time.Time) Millis {
 	return max(c.From, c.Reopened, ToMillis(now.Add(-retention)))
 }
 
-// bounds are the parameters of a window that has both, in milliseconds.
-func (c Cursor) bounds(now time.Time, pageSize int) url.Values {
+// bounds are the parameters of a window from a time on, in milliseconds.
+func (c Cursor) bounds(from Millis, pageSize int) url.Values {
 	return url.Values{
-		"mintime": {strconv.FormatInt(int64(c.begin(now)), 10)},
+		"mintime": {strconv.FormatInt(int64(from), 10)},
 		"maxtime": {strconv.FormatInt(int64(c.Until), 10)},
 		"limit":   {strconv.Itoa(pageSize)},
 	}

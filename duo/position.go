@@ -13,8 +13,24 @@ import (
 // documented, so nothing is concluded from it.
 type position struct{}
 
-func (position) params(c Cursor, now time.Time, pageSize int) url.Values {
-	p := c.bounds(now, pageSize)
+// walkTime is what a walk has until its lower bound ages out, at least.
+const walkTime = time.Hour
+
+// hold returns the cursor with a lower bound that Duo keeps. An offset counts
+// from there: so where the bound has aged out the walk begins anew, and what is
+// known is dropped when it comes again.
+func (position) hold(c Cursor, now time.Time) Cursor {
+	oldest := ToMillis(now.Add(-retention))
+	if c.From < oldest {
+		c.From = max(oldest, min(oldest+Millis(walkTime.Milliseconds()), c.Until-Millis(minWindow.Milliseconds())))
+		c.Next, c.Equal = "", nil
+	}
+	return c
+}
+
+func (l position) params(c Cursor, now time.Time, pageSize int) url.Values {
+	c = l.hold(c, now)
+	p := c.bounds(c.From, pageSize)
 	if c.Next != "" {
 		p.Set("offset", c.Next)
 	}
@@ -23,7 +39,8 @@ func (position) params(c Cursor, now time.Time, pageSize int) url.Values {
 
 // advance follows next_offset wherever there is one: Duo leaves it out on the
 // last page, so that an idle log costs one call.
-func (position) advance(c Cursor, p Page, w Window, _ int, now time.Time) (Cursor, []Record, error) {
+func (l position) advance(c Cursor, p Page, w Window, _ int, now time.Time) (Cursor, []Record, error) {
+	c = l.hold(c, now)
 	if len(p.Records) > 0 && !goesOn(c.Next, p.Next) {
 		return c, nil, fmt.Errorf("%w: the next_offset %q does not follow %q", ErrPaging, p.Next, c.Next)
 	}

@@ -177,3 +177,36 @@ func TestPositionWithoutTime(t *testing.T) {
 		t.Errorf("%d delivered, want 2", n)
 	}
 }
+
+// A walk that is taken up again when the window's beginning has aged out, and
+// with it what the offset counted, skips nothing that Duo still has.
+func TestPositionBeginningAgedOut(t *testing.T) {
+	for _, newest := range []bool{false, true} {
+		l, d := trustMonitor(), &trustDuo{t: t, page: 4, newest: newest}
+		for i := range int64(20) {
+			d.seconds = append(d.seconds, 1800*i)
+		}
+		now, got := noon.Add(11*time.Hour), map[string]int{}
+		c := NewCursor(noon, now)
+		for page := 0; page == 0 || !c.CaughtUp(); page++ {
+			if page == 2 {
+				now = noon.Add(retention + 2*time.Hour)
+			}
+			open, _, _ := c.Open(now, window)
+			next, fresh, err := open.Advance(l, d.answer(l, open, now, 200), window, 200, now)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, f := range fresh {
+				got[f.id]++
+			}
+			c = throughJSON(t, next)
+		}
+		for _, s := range d.seconds {
+			// It begins an hour behind what Duo still has, so that it can end.
+			if n := got[fmt.Sprint("SE", s)]; n > 1 || n == 0 && s >= 3*3600 {
+				t.Errorf("newest first %v: the event of %v came %d times", newest, time.Duration(s)*time.Second, n)
+			}
+		}
+	}
+}

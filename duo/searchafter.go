@@ -12,7 +12,7 @@ import (
 type searchAfter struct{}
 
 func (searchAfter) params(c Cursor, now time.Time, pageSize int) url.Values {
-	p := c.bounds(now, pageSize)
+	p := c.bounds(c.begin(now), pageSize)
 	p.Set("sort", "ts:asc")
 	if c.Next != "" {
 		p.Set("next_offset", c.Next)
