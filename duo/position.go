@@ -58,6 +58,9 @@ func (l position) advance(c Cursor, p Page, w Window, _ int, now time.Time) (Cur
 		return c.Until // by Duo's count it is in the window, wherever
 	})
 	c.Newest, c.Equal = max(c.Newest, newest), equal
+	if len(fresh) > 0 && c.SeenSince <= c.From {
+		c.Reopened = 0 // it led on, and nothing was forgotten that another walk could bring
+	}
 	if len(p.Records) > 0 && p.Next != "" {
 		c.Next = p.Next
 		c.prune(w, c.SeenSince) // a page to come may be older than this one

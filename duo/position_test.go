@@ -210,3 +210,37 @@ func TestPositionBeginningAgedOut(t *testing.T) {
 		}
 	}
 }
+
+// Each offset that Duo refuses opens the window again, as long as the walk
+// before it led on.
+func TestPositionReopensAgain(t *testing.T) {
+	l, d := trustMonitor(), &trustDuo{t: t, page: 2, seconds: []int64{10, 20, 30, 40, 50, 60, 70, 80}}
+	c, delivered := NewCursor(noon, noon), 0
+	walk := func(pages int) {
+		for range pages {
+			c, _, _ = c.Open(minute(10), window)
+			next, fresh, err := c.Advance(l, d.answer(l, c, minute(10), 200), window, 200, minute(10))
+			if err != nil {
+				t.Fatal(err)
+			}
+			c, delivered = next, delivered+len(fresh)
+		}
+	}
+	reopen := func(want bool) {
+		t.Helper()
+		var ok bool
+		if c, ok = c.Reopen(); ok != want {
+			t.Fatalf("after %d records the window was opened again: %v, want %v", delivered, ok, want)
+		}
+	}
+	walk(1)
+	reopen(true)
+	walk(1) // known
+	reopen(false)
+	walk(1) // new
+	reopen(true)
+	walk(4)
+	if delivered != 8 || !c.CaughtUp() {
+		t.Errorf("%d of 8 were delivered, caught up: %v", delivered, c.CaughtUp())
+	}
+}
