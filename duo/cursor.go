@@ -184,9 +184,11 @@ func (c Cursor) Open(now time.Time, w Window) (open Cursor, wait time.Duration, 
 			return c, wait, 0
 		}
 		c.Until = until
-		// By a clock that was ahead the end was looked at in the future.
 		since := until - c.VerifiedAt
-		if c.verified(c.Tail, w) && (since < 0 || since >= Millis(verifyEvery.Milliseconds())) {
+		if since < 0 {
+			c.Tail = "" // the end was looked at too early, by a clock that was ahead
+		}
+		if c.verified(c.Tail, w) && since >= Millis(verifyEvery.Milliseconds()) {
 			c.Next, c.Last, c.Newest = c.Tail, c.Verified, c.Verified
 		}
 	}

@@ -245,6 +245,22 @@ func TestSecondsLateWithoutOverlap(t *testing.T) {
 	}
 }
 
+// What was looked at by a clock that was ahead, in the midst of its newest
+// second, is looked at again from before that one.
+func TestSecondsClockWasAhead(t *testing.T) {
+	for _, exclusive := range []bool{false, true} {
+		d := &v1Duo{t: t, page: 10, exclusive: exclusive, records: []v1Record{{600, "a"}}}
+		w := v1Window
+		w.Overlap = time.Second
+		r := newV1Reader(d, w, noon)
+		r.poll(minute(6*60 + 10))
+		d.records = append(d.records, v1Record{600, "of the same second"}, v1Record{604, "b"})
+		r.poll(minute(15))
+		r.poll(minute(16))
+		r.check()
+	}
+}
+
 // So does a busy one whose pages are not full.
 func TestSecondsBusyCalls(t *testing.T) {
 	d := &v1Duo{t: t, page: 100}
