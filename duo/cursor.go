@@ -94,6 +94,7 @@ type Cursor struct {
 	Short      bool   `json:"short,omitempty"`    // it was a short one, and is followed up all the same
 	PageCap    int    `json:"page_cap,omitempty"` // a Duo that sends shorter pages than asked: so short
 	Reopened   Millis `json:"reopened"`           // where a refused next_offset last had the window opened again
+	Held       Millis `json:"held,omitempty"`     // lower bound of a walk by position, where From has aged out
 	// Equal counts the records without an id of the page before, by content: the
 	// n-th equal one is an event of its own, also behind a page border.
 	Equal map[string]int `json:"equal,omitempty"`
@@ -169,7 +170,9 @@ func (c Cursor) validate() error {
 func (c Cursor) Open(now time.Time, w Window) (open Cursor, wait time.Duration, missed Millis) {
 	oldest := ToMillis(now.Add(-retention))
 	if c.Until != 0 && c.Until <= oldest {
-		// The window itself has aged out: what is left begins a new one.
+		// The window itself has aged out, if the clock is right: what was not read
+		// in order begins a new one.
+		c.Newest = c.Last
 		c.close(w)
 	}
 	if c.Until == 0 {
@@ -192,7 +195,7 @@ func (c Cursor) Open(now time.Time, w Window) (open Cursor, wait time.Duration, 
 			c.Next, c.Last, c.Newest = c.Tail, c.Verified, c.Verified
 		}
 	}
-	if c.Checked < oldest && max(c.Last, c.From) < oldest {
+	if c.Checked < oldest && max(c.Last, c.From, c.Held) < oldest {
 		missed = oldest
 		c.Checked = oldest
 	}
@@ -321,6 +324,6 @@ func (c *Cursor) close(w Window) {
 		c.Tail = "" // there is more behind it by now
 	}
 	c.Checked = max(c.Checked, c.Until)
-	c.Until, c.Next, c.Last, c.Newest, c.Reopened = 0, "", 0, 0, 0
+	c.Until, c.Next, c.Last, c.Newest, c.Reopened, c.Held = 0, "", 0, 0, 0, 0
 	c.Read, c.PageLen, c.Short, c.Equal = 0, 0, false, nil
 }

@@ -21,16 +21,21 @@ const walkTime = time.Hour
 // known is dropped when it comes again.
 func (position) hold(c Cursor, now time.Time) Cursor {
 	oldest := ToMillis(now.Add(-retention))
-	if c.From < oldest {
-		c.From = max(oldest, min(oldest+Millis(walkTime.Milliseconds()), c.Until-Millis(minWindow.Milliseconds())))
-		c.Next, c.Equal = "", nil
+	switch {
+	case max(c.From, c.Held) < oldest:
+		c.Held = max(oldest, min(oldest+Millis(walkTime.Milliseconds()), c.Until-Millis(minWindow.Milliseconds())))
+	case c.Held != 0 && c.From >= oldest:
+		c.Held = 0 // it was a clock that was ahead
+	default:
+		return c
 	}
+	c.Next, c.Equal = "", nil
 	return c
 }
 
 func (l position) params(c Cursor, now time.Time, pageSize int) url.Values {
 	c = l.hold(c, now)
-	p := c.bounds(c.From, pageSize)
+	p := c.bounds(max(c.From, c.Held), pageSize)
 	if c.Next != "" {
 		p.Set("offset", c.Next)
 	}

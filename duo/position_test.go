@@ -211,6 +211,42 @@ func TestPositionBeginningAgedOut(t *testing.T) {
 	}
 }
 
+// A clock that is ahead for one call of a walk loses nothing, be it beyond the
+// beginning of the window or beyond its end.
+func TestPositionClockAheadForACall(t *testing.T) {
+	for _, newest := range []bool{false, true} {
+		for _, ahead := range []time.Duration{retention - 5*time.Hour, retention + 24*time.Hour} {
+			for wrong := range 5 {
+				l, d, got := trustMonitor(), &trustDuo{t: t, page: 4, newest: newest}, map[string]int{}
+				for i := range int64(20) {
+					d.seconds = append(d.seconds, 1800*i)
+				}
+				c := NewCursor(noon, noon)
+				for page := range 30 {
+					now := noon.Add(11 * time.Hour)
+					if page == wrong {
+						now = now.Add(ahead)
+					}
+					open, _, _ := c.Open(now, window)
+					next, fresh, err := open.Advance(l, d.answer(l, open, now, 200), window, 200, now)
+					if err != nil {
+						t.Fatal(err)
+					}
+					for _, f := range fresh {
+						got[f.id]++
+					}
+					c = throughJSON(t, next)
+				}
+				for _, s := range d.seconds {
+					if n := got[fmt.Sprint("SE", s)]; n != 1 {
+						t.Errorf("newest first %v, %v ahead at call %d: the event of %v came %d times", newest, ahead, wrong, time.Duration(s)*time.Second, n)
+					}
+				}
+			}
+		}
+	}
+}
+
 // Each offset that Duo refuses opens the window again, as long as the walk
 // before it led on.
 func TestPositionReopensAgain(t *testing.T) {
