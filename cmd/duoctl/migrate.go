@@ -101,14 +101,22 @@ func (m migration) run(now time.Time, stdout, stderr io.Writer) error {
 	for _, n := range c.notes {
 		fmt.Fprintf(stderr, "note: %s\n", n)
 	}
+	// Both files are complete before a checkpoint is, so that what is in their way leaves no checkpoint in the way.
+	keys, err := prepare(env, c.environment(), 0o600)
+	if err != nil {
+		return err
+	}
+	defer keys.Cleanup()
+	text, err := prepare(conf, c.fluentBit(m.config, m.checkpointDir), 0o644)
+	if err != nil {
+		return err
+	}
+	defer text.Cleanup()
 	if err := m.convert(old.found, now, stdout); err != nil {
 		return err
 	}
-	if err := write(env, c.environment(), 0o600); err != nil {
-		return err
-	}
-	if err := write(conf, c.fluentBit(m.config, m.checkpointDir), 0o644); err != nil {
-		return err
+	if err := errors.Join(keys.CloseAtomicallyReplace(), text.CloseAtomicallyReplace()); err != nil {
+		return fmt.Errorf("-out: %w", err)
 	}
 	fmt.Fprintf(stdout, "wrote %s, and %s with the keys, for its owner only\n", conf, env)
 	for _, n := range old.notes {
@@ -141,31 +149,35 @@ func (m migration) read() (dlsConfig, error) {
 // mayWrite refuses to replace files.
 func (m migration) mayWrite(files ...string) error {
 	for _, name := range files {
-		if _, err := os.Lstat(name); !errors.Is(err, fs.ErrNotExist) && !m.force {
+		info, err := os.Lstat(name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return fmt.Errorf("-out: %w; nothing was changed", err)
+		case info.IsDir():
+			return fmt.Errorf("%s is a folder: give another one with -out; nothing was changed", name)
+		case !m.force:
 			return fmt.Errorf("%s is there already: give another folder with -out, or -force to replace it; nothing was changed", name)
 		}
 	}
 	return nil
 }
 
-// write writes a file whole, and makes its folder.
-func write(name, text string, mode os.FileMode) error {
-	if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
-		return fmt.Errorf("make -out: %w", err)
+// prepare makes the folder of a file, and in it what is to become the file.
+func prepare(name, text string, mode os.FileMode) (*renameio.PendingFile, error) {
+	folder := filepath.Dir(name)
+	if err := os.MkdirAll(folder, 0o755); err != nil {
+		return nil, fmt.Errorf("make -out: %w; nothing was changed", err)
 	}
-	// (renameio.WriteFile would keep the mode of a file that is replaced.)
-	f, err := renameio.NewPendingFile(name, renameio.WithStaticPermissions(mode))
+	// (renameio.WriteFile would keep the mode of a file that is replaced, and might write the keys into a folder of all.)
+	f, err := renameio.NewPendingFile(name, renameio.WithTempDir(folder), renameio.WithStaticPermissions(mode))
 	if err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
+		return nil, fmt.Errorf("write %s: %w; nothing was changed", name, err)
 	}
-	defer f.Cleanup()
 	if _, err := io.WriteString(f, text); err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
+		return nil, fmt.Errorf("write %s: %w; nothing was changed", name, errors.Join(err, f.Cleanup()))
 	}
-	if err := f.CloseAtomicallyReplace(); err != nil {
-		return fmt.Errorf("write %s: %w", name, err)
-	}
-	return nil
+	return f, nil
 }
 
 // convert writes the checkpoints of duo_in: all of them, or none if one is in the way.

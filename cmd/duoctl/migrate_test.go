@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"flag"
 	"fmt"
 	"os"
@@ -475,5 +476,29 @@ func TestMigrateReplaces(t *testing.T) {
 	checkKeys(t, out)
 	if c := load(t, dir, auth); now.Sub(c.From.Time()) < time.Hour {
 		t.Errorf("the checkpoint begins at %v, want what Duo Log Sync had", c.From)
+	}
+}
+
+// TestMigrateOutInTheWay holds that where the files cannot be written no checkpoint is: the next try, with another -out,
+// would be refused because of it.
+func TestMigrateOutInTheWay(t *testing.T) {
+	old, dir := t.TempDir(), t.TempDir()
+	writeDLS(t, old, map[string]string{"auth": fmt.Sprintf(`["%d", "x"]`, time.Now().Add(-time.Hour).UnixMilli())})
+	file, folder, dead := filepath.Join(t.TempDir(), "file"), t.TempDir(), filepath.Join(t.TempDir(), "link")
+	if err := errors.Join(os.WriteFile(file, nil, 0o644), os.Mkdir(filepath.Join(folder, envName), 0o755), os.Symlink("nowhere", dead)); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ name, out, want string }{
+		{"a file", file, `-out: lstat .*: not a directory; nothing was changed`},
+		{"in a dead end", filepath.Join(dead, "new"), `make -out: .*; nothing was changed`},
+		{"a folder of the file's name", folder, `duo_in\.env is a folder: give another one with -out; nothing was changed`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			_, stderr := duoctl(t, 1, "migrate", "-force", "-out", tt.out, "-checkpoint-dir", dir, "-from-checkpoints", old, "testdata/migrate/udp/config.yml")
+			match(t, stderr, tt.want)
+			if diff := cmp.Diff(map[string]string{}, files(t, dir)); diff != "" {
+				t.Errorf("checkpoints:\n%s", diff)
+			}
+		})
 	}
 }
