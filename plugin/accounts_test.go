@@ -425,3 +425,41 @@ func TestHundredsOfChildren(t *testing.T) {
 		}
 	})
 }
+
+// TestStopWithALongListToSave: the saver, which may be in the middle of hundreds
+// of cursors, gives back to the stop what it has not begun with; else the stop
+// would run out of time before what it saves first.
+func TestStopWithALongListToSave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const children = 20
+		w := newProvider(t, duotest.Config{}, children)
+		for i := range children {
+			file(w.server.Child(childNo(i).ID), uint64(i), 20*time.Hour, 3*time.Minute, 5)
+		}
+		in := w.start()
+		w.run(in, time.Second, nil)
+		for range diskCalls {
+			in.disk <- struct{}{} // the disk is busy
+		}
+		w.run(in, 2*time.Minute, nil)
+		in.Pause(time.Now())
+		in.cancel()
+		began := time.Now()
+		in.saver.Wait()
+		if took := time.Since(began); took > 0 {
+			t.Errorf("the saver went on for %v", took)
+		}
+		for range diskCalls {
+			<-in.disk
+		}
+		in.Pause(time.Now())
+		in.Stop(time.Now())
+		w.stop(w.start())
+		in = w.start()
+		w.run(in, 2*time.Minute, nil)
+		w.stop(in)
+		for i := range children {
+			w.checkChild(w.server.Child(childNo(i).ID))
+		}
+	})
+}

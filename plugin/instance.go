@@ -235,10 +235,8 @@ func (in *instance) launch(s *stream, host string, after time.Duration) {
 func (in *instance) run(ctx context.Context, s *stream, host string) {
 	for {
 		if !s.begun {
-			select {
-			case <-ctx.Done():
+			if !in.turn(ctx) {
 				return
-			case in.disk <- struct{}{}:
 			}
 			in.begin(s, time.Now())
 			<-in.disk
@@ -420,7 +418,7 @@ func (in *instance) save(ctx context.Context) {
 		due := in.ledger.Due(time.Now())
 		next, ok := in.ledger.Next(time.Now())
 		in.mu.Unlock()
-		failures := in.saveAll(due, func(m checkpoint.Mark) {
+		failures := in.saveAll(ctx, due, func(m checkpoint.Mark) {
 			in.mu.Lock()
 			defer in.mu.Unlock()
 			in.ledger.Failed(time.Now(), m)
@@ -462,13 +460,18 @@ func (in *instance) waitSave(ctx context.Context, next time.Duration, ok, failed
 	return true
 }
 
-// saveAll saves marks, several at once, and returns what went wrong; failed is
-// called with each that was not saved, from several goroutines.
-func (in *instance) saveAll(ms []checkpoint.Mark, failed func(checkpoint.Mark)) (failures []error) {
+// saveAll saves marks, several at once, as long as the context lasts, and
+// returns what went wrong; failed is called with each that was not saved, from
+// several goroutines.
+func (in *instance) saveAll(ctx context.Context, ms []checkpoint.Mark, failed func(checkpoint.Mark)) (failures []error) {
 	var all sync.WaitGroup
 	var mu sync.Mutex // guards failures
 	for _, m := range ms {
-		in.disk <- struct{}{}
+		// A stop has a budget, and an order, of its own for what is left.
+		if !in.turn(ctx) {
+			failed(m)
+			continue
+		}
 		all.Go(func() {
 			defer func() { <-in.disk }()
 			if err := in.slot(m.Stream).Save(m.Cursor); err != nil {
@@ -481,6 +484,20 @@ func (in *instance) saveAll(ms []checkpoint.Mark, failed func(checkpoint.Mark)) 
 	}
 	all.Wait()
 	return failures
+}
+
+// turn waits until a checkpoint may be read or written, and reports whether the
+// context lasted as long; the caller then takes the token back out of disk.
+func (in *instance) turn(ctx context.Context) bool {
+	if ctx.Err() != nil {
+		return false
+	}
+	select {
+	case <-ctx.Done():
+		return false
+	case in.disk <- struct{}{}:
+		return true
+	}
 }
 
 // brief joins errors, but not hundreds of them.
@@ -526,10 +543,10 @@ func (in *instance) commit(now time.Time) {
 	due := in.ledger.Exit(now, in.pauses == 1)
 	in.mu.Unlock()
 	idle := func(m checkpoint.Mark) bool { return m.Idle }
-	failures := in.saveAll(slices.DeleteFunc(slices.Clone(due), idle), func(checkpoint.Mark) {})
+	failures := in.saveAll(context.Background(), slices.DeleteFunc(slices.Clone(due), idle), func(checkpoint.Mark) {})
 	for rest := range slices.Chunk(slices.DeleteFunc(due, func(m checkpoint.Mark) bool { return !m.Idle }), diskCalls) {
 		if time.Since(began) < idleStop {
-			failures = append(failures, in.saveAll(rest, func(checkpoint.Mark) {})...)
+			failures = append(failures, in.saveAll(context.Background(), rest, func(checkpoint.Mark) {})...)
 		}
 	}
 	if len(failures) > 0 {
