@@ -1,6 +1,7 @@
 package record
 
 import (
+	"errors"
 	"strconv"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -10,10 +11,18 @@ import (
 // others would make an event many times larger than its record.
 const maxFlatName = 256
 
+// maxFlatJoined is how many bytes names before others may take in an event, beyond as many as its record has. No record of
+// Duo's comes near that; without it a name of 256 bytes before a million short ones is a gigabyte.
+const maxFlatJoined = 64 << 10
+
+var errFlatJoined = errors.New("joined names are many times as long as the record")
+
 // flatNames are the names of an event in format flat.
 type flatNames struct {
 	path     []byte // that lead to the value at hand, joined by "_"
 	reserved keySet // the added keys whose names are still kept for them
+	levels   int    // how many levels of objects are taken apart
+	joined   int    // how many more bytes names before others may take
 
 	// The names that were used before, so that the usual ones cost no allocation, and about how many bytes they hold.
 	used map[string]*flatName
@@ -32,9 +41,9 @@ type flatName struct {
 const flatNameSize = 64
 
 // begin starts an event. Names that keys will be added by are taken.
-func (f *flatNames) begin(reserved keySet) {
+func (f *flatNames) begin(reserved keySet, levels, joined int) {
 	f.event++
-	f.path, f.reserved = f.path[:0], reserved
+	f.path, f.reserved, f.levels, f.joined = f.path[:0], reserved, levels, joined
 	for i, is := range reserved {
 		if is {
 			f.take([]byte(added[i].name))
@@ -90,13 +99,24 @@ func (f *flatNames) shrink() {
 
 // appendFlat is the body of format flat: the fields of objects under their names joined by "_", a list of scalars as it
 // is, a list that holds objects or lists as its JSON text. What lies deeper than maxLevel, or has names longer than
-// maxFlatName before it, is JSON text too, and so is an empty object.
+// maxFlatName before it, is JSON text too, and so is an empty object, and every object of a record whose names, joined,
+// would take more than maxFlatJoined.
 func (e *Encoder) appendFlat(dst []byte, ev Event) ([]byte, error) {
+	out, err := e.appendFlatLevels(dst, ev, maxLevel)
+	if errors.Is(err, errFlatJoined) {
+		e.read(ev.Raw)
+		return e.appendFlatLevels(dst, ev, 1)
+	}
+	return out, err
+}
+
+// appendFlatLevels takes apart the objects of so many levels.
+func (e *Encoder) appendFlatLevels(dst []byte, ev Event, levels int) ([]byte, error) {
 	if e.in.PeekKind() != jsontext.KindBeginObject {
 		return nil, errNotObject
 	}
 	start := len(dst)
-	e.flat.begin(e.hidden.left(ev))
+	e.flat.begin(e.hidden.left(ev), levels, len(ev.Raw)+maxFlatJoined)
 	dst, n, err := e.appendFlatObject(append(dst, 0), ev.Raw, 1)
 	if err != nil {
 		return nil, err
@@ -128,6 +148,9 @@ func (e *Encoder) appendFlatObject(dst, raw []byte, level int) (_ []byte, n int,
 		if level > 1 {
 			path = append(path, '_')
 		}
+		if e.flat.joined -= len(path); e.flat.joined < 0 {
+			return nil, 0, errFlatJoined
+		}
 		e.flat.path = append(path, name...)
 		more := 0
 		if dst, more, err = e.appendFlatValue(dst, raw, level); err != nil {
@@ -146,7 +169,7 @@ func (e *Encoder) appendFlatValue(dst, raw []byte, level int) (_ []byte, n int, 
 	switch {
 	case kind == jsontext.KindBeginArray && !holdsContainer(raw[e.in.InputOffset():]):
 		as = maxLevel
-	case kind == jsontext.KindBeginObject && level < maxLevel && len(e.flat.path) <= maxFlatName:
+	case kind == jsontext.KindBeginObject && level < e.flat.levels && len(e.flat.path) <= maxFlatName:
 		dst, n, err = e.appendFlatObject(dst, raw, level+1)
 		if err != nil || n > 0 {
 			return dst, n, err

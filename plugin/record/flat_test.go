@@ -55,6 +55,39 @@ func TestFlatNesting(t *testing.T) {
 	}
 }
 
+// TestFlatEventIsBounded shows that a name before very many does not make an event many times larger than its record.
+func TestFlatEventIsBounded(t *testing.T) {
+	tests := []struct {
+		name   string
+		fields int
+		apart  bool
+	}{
+		{"many", 200, true},
+		{"very many", 30_000, false},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			name, inner := strings.Repeat("x", 250), "{"+strings.TrimSuffix(strings.Repeat(`"":1,`, tt.fields), ",")+"}"
+			raw := fmt.Sprintf(`{"a":1,%q:%s,"b":{"c":[2]},"d":{}}`, name, inner)
+			o := Options{Format: Flat, Exclude: []string{"a"}}
+			e := NewEncoder(o)
+			out := e.Append(nil, event(raw))
+			_, body, err := parseEvent(out)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := append(object{name, inner, "b", `{"c":[2]}`, "d", "{}"}, addedBy...)
+			if apart := body[0] != name; apart != tt.apart || !apart && !cmp.Equal(want, body) {
+				t.Errorf("begins with %.300q", body[:4])
+			}
+			if limit := 3*len(raw) + maxFlatJoined; len(out) > limit {
+				t.Errorf("%d bytes of a record of %d, want at most %d", len(out), len(raw), limit)
+			}
+			checkAs(t, e, o, event(`{"b":{"c":[2]}}`))
+		})
+	}
+}
+
 // TestFlatNamesAreBounded shows that names which come once do not pile up, and that forgetting them changes nothing.
 func TestFlatNamesAreBounded(t *testing.T) {
 	e := NewEncoder(Options{Format: Flat})
