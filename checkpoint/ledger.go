@@ -41,7 +41,7 @@ type Ledger struct {
 	paused   bool
 
 	out     *batch               // handed over and not yet released; nil if none
-	line    []entry              // released, resting, oldest first: at and from never decrease
+	line    []entry              // released, resting, oldest first: from never decreases
 	waiting marks                // rested
 	taken   map[Stream]time.Time // when Due last returned a mark of the stream
 }
@@ -54,7 +54,6 @@ type batch struct {
 
 // entry is what was released or passed at one time.
 type entry struct {
-	at    time.Time     // the time itself, for Exit
 	from  time.Duration // Ledger.unpaused at that time
 	marks marks
 }
@@ -164,16 +163,12 @@ func (l *Ledger) Next(now time.Time) (time.Duration, bool) {
 }
 
 // Exit takes out what is to be saved at the end: the newest mark of each stream, idle or not, of all that was released
-// at least 0.4 s ago or has rested, sorted by stream. If stuck, Fluent Bit's buffer was paused when the end came: its
-// ring was not emptied while it was, and 0.4 s of unpaused time count. A batch that is outstanding is never in it.
-func (l *Ledger) Exit(now time.Time, stuck bool) []Mark {
+// at least 0.4 s of unpaused time ago, sorted by stream. After the pause that an end begins with, Fluent Bit empties its
+// ring still, unless its buffer is full; but what a filter such as rewrite_tag then passes on is thrown away
+// (plugins/in_emitter/emitter.c:cb_emitter_exit). A batch that is outstanding is never in it.
+func (l *Ledger) Exit(now time.Time) []Mark {
 	l.advance(now)
-	l.ripen(func(e entry) bool {
-		if stuck {
-			return l.unpaused-e.from >= ringEmptied
-		}
-		return l.now.Sub(e.at) >= ringEmptied
-	})
+	l.ripen(func(e entry) bool { return l.unpaused-e.from >= ringEmptied })
 	return l.take(func(Mark) bool { return true })
 }
 
@@ -220,19 +215,19 @@ func (l *Ledger) push(ms marks) {
 	if n := len(l.line); n == maxLine {
 		last := &l.line[n-1]
 		last.marks.merge(ms)
-		last.at, last.from = l.now, l.unpaused
+		last.from = l.unpaused
 		return
 	}
-	l.line = append(l.line, entry{at: l.now, from: l.unpaused, marks: ms})
+	l.line = append(l.line, entry{from: l.unpaused, marks: ms})
 }
 
-// compact merges neighbours that will be ready at the same time whatever comes: they came in the same pause, and Exit
-// takes both. So a pause may last, while idle pages come in, without the line growing.
+// compact merges neighbours that will be ready at the same time whatever comes: they came in the same pause. So a pause
+// may last, while idle pages come in, without the line growing.
 func (l *Ledger) compact() {
 	kept := l.line[:0]
 	for _, e := range l.line {
 		n := len(kept)
-		if n > 0 && kept[n-1].from == e.from && l.now.Sub(e.at) >= ringEmptied {
+		if n > 0 && kept[n-1].from == e.from {
 			kept[n-1].marks.merge(e.marks)
 			continue
 		}

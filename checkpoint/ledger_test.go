@@ -50,9 +50,9 @@ func TestLedger(t *testing.T) {
 			}
 		}
 	}
-	exit := func(ms int, stuck bool, want ...Mark) step {
+	exit := func(ms int, want ...Mark) step {
 		return func(t *testing.T, l *Ledger) {
-			if diff := cmp.Diff(want, l.Exit(at(ms), stuck)); diff != "" {
+			if diff := cmp.Diff(want, l.Exit(at(ms))); diff != "" {
 				t.Errorf("Exit at %d (-want +got):\n%s", ms, diff)
 			}
 		}
@@ -76,11 +76,11 @@ func TestLedger(t *testing.T) {
 		name  string
 		steps []step
 	}{
-		{"nothing yet", []step{never(0), due(0), release(0, true), exit(0, false)}},
+		{"nothing yet", []step{never(0), due(0), release(0, true), exit(0)}},
 		{"rests from its release", []step{
 			handOver(0, mark(auth, 1)), never(100), release(300, true), next(300, 2000), due(2299), next(2299, 1),
 			due(2300, mark(auth, 1)), due(9000), never(9000)}},
-		{"not released, never due", []step{handOver(0, mark(auth, 1)), due(60_000), exit(60_000, false)}},
+		{"not released, never due", []step{handOver(0, mark(auth, 1)), due(60_000), exit(60_000)}},
 		{"the newest of each stream", []step{
 			handOver(0, mark(tele, 1), mark(auth, 1), mark(auth, 2)), release(0, true),
 			handOver(500, mark(auth, 3)), release(500, true),
@@ -93,21 +93,21 @@ func TestLedger(t *testing.T) {
 			due(3100, mark(auth, 1))}},
 
 		{"dropped: cleanup came after 0.9 s", []step{
-			handOver(0, mark(auth, 1)), release(900, false), due(60_000), exit(60_000, false), never(60_000)}},
+			handOver(0, mark(auth, 1)), release(900, false), due(60_000), exit(60_000), never(60_000)}},
 		{"taken: cleanup came just before that", []step{
 			handOver(0, mark(auth, 1)), release(899, true), due(2899, mark(auth, 1))}},
 		{"dropped, and handed over again", []step{
 			handOver(0, mark(auth, 1)), release(1000, false), handOver(1100, mark(auth, 1)), release(1100, true),
 			due(3000), due(3100, mark(auth, 1))}},
 		{"dropped with all that was passed behind it, of any stream", []step{
-			handOver(0), pass(10, idle(auth, 2)), pass(20, idle(tele, 2)), release(900, false), due(60_000), exit(60_000, false)}},
+			handOver(0), pass(10, idle(auth, 2)), pass(20, idle(tele, 2)), release(900, false), due(60_000), exit(60_000)}},
 		{"dropped without what was passed before it", []step{
 			pass(0, idle(auth, 1)), handOver(100, mark(auth, 2)), release(1000, false), due(2000, idle(auth, 1)), due(60_000)}},
 		{"dropped beside a batch that was taken", []step{
 			handOver(0, mark(auth, 1)), release(0, true), handOver(100, mark(auth, 2)), release(1200, false),
-			due(2000, mark(auth, 1)), exit(60_000, false)}},
+			due(2000, mark(auth, 1)), exit(60_000)}},
 		{"passed behind a batch: rests with it", []step{
-			handOver(0, mark(auth, 1)), pass(0, idle(auth, 2), idle(tele, 2)), due(700), exit(700, false),
+			handOver(0, mark(auth, 1)), pass(0, idle(auth, 2), idle(tele, 2)), due(700), exit(700),
 			release(800, true), next(800, 2000), due(2799), due(2800, mark(auth, 2), idle(tele, 2))}},
 
 		{"paused while it rests", []step{
@@ -152,22 +152,21 @@ func TestLedger(t *testing.T) {
 
 		{"exit: what was released 0.4 s before", []step{
 			handOver(0, mark(auth, 1)), release(0, true), handOver(1000, mark(auth, 2)), release(1001, true),
-			exit(1400, false, mark(auth, 1))}},
-		{"exit: to the millisecond", []step{handOver(0, mark(auth, 1)), release(0, true), exit(400, false, mark(auth, 1))}},
+			exit(1400, mark(auth, 1))}},
+		{"exit: to the millisecond", []step{handOver(0, mark(auth, 1)), release(0, true), exit(400, mark(auth, 1))}},
 		{"exit: idle marks too, and those that were passed", []step{
 			pass(0, idle(auth, 1)), due(2000, idle(auth, 1)), pass(3000, idle(auth, 2), mark(tele, 1)),
-			exit(3400, false, idle(auth, 2), mark(tele, 1))}},
+			exit(3400, idle(auth, 2), mark(tele, 1))}},
 		{"exit: a batch not released holds back what is behind it", []step{
 			handOver(0, mark(auth, 1)), release(0, true), handOver(1000, mark(auth, 2)), pass(1001, idle(tele, 1)),
-			exit(9000, false, mark(auth, 1))}},
+			exit(9000, mark(auth, 1))}},
 		{"exit: a failed save", []step{
 			handOver(0, mark(auth, 1)), release(0, true), due(2000, mark(auth, 1)), failed(2000, mark(auth, 1)),
-			exit(2000, true, mark(auth, 1))}},
-		{"exit: paused, yet the ring was emptied", []step{
-			handOver(0, mark(auth, 1)), release(0, true), pause(100), exit(500, false, mark(auth, 1))}},
-		{"exit: stuck", []step{
+			exit(2000, mark(auth, 1))}},
+		{"exit: paused too soon", []step{handOver(0, mark(auth, 1)), release(0, true), pause(399), exit(60_000)}},
+		{"exit: paused", []step{
 			handOver(0, mark(auth, 1)), release(0, true), handOver(300, mark(auth, 2)), release(300, true), pause(699),
-			exit(60_000, true, mark(auth, 1))}},
+			exit(60_000, mark(auth, 1))}},
 
 		{"a clock read before another's turn", []step{
 			handOver(1000, mark(auth, 1)), release(999, true), pass(500), due(2999), due(3000, mark(auth, 1))}},
@@ -293,11 +292,8 @@ func (m *model) due(now time.Time) map[Stream]Mark {
 	})
 }
 
-func (m *model) exit(now time.Time, stuck bool) map[Stream]Mark {
-	return m.take(now, func(k *known) bool {
-		unpaused := m.unpaused(k.rests, now)
-		return unpaused >= settle || stuck && unpaused >= 400*time.Millisecond || !stuck && now.Sub(k.rests) >= 400*time.Millisecond
-	}, func(Mark) bool { return true })
+func (m *model) exit(now time.Time) map[Stream]Mark {
+	return m.take(now, func(k *known) bool { return m.unpaused(k.rests, now) >= 400*time.Millisecond }, func(Mark) bool { return true })
 }
 
 func (m *model) failed(mk Mark) {
@@ -356,8 +352,7 @@ func TestLedgerAgainstModel(t *testing.T) {
 					l.Resume(now)
 					m.resume(now)
 				case op == 9 && r.Intn(20) == 0:
-					stuck := r.Intn(2) == 0
-					got, want = byStream(l.Exit(now, stuck)), m.exit(now, stuck)
+					got, want = byStream(l.Exit(now)), m.exit(now)
 				default:
 					due := l.Due(now)
 					got, want = byStream(due), m.due(now)
@@ -476,7 +471,7 @@ func TestLedgerFullLine(t *testing.T) {
 			t.Fatalf("at %d ms %d entries are held, want at most %d", 10*n, l.Len(), maxLine)
 		}
 	}
-	if got := l.Exit(at(10*20_000+400), false); len(got) != 1 || got[0].Cursor != 10*19_999 {
+	if got := l.Exit(at(10*20_000 + 400)); len(got) != 1 || got[0].Cursor != 10*19_999 {
 		t.Errorf("Exit: got %v, want the newest mark", got)
 	}
 }

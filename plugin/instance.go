@@ -64,7 +64,7 @@ type instance struct {
 	handed  []batch // what Fluent Bit holds between Collect and Release
 	limit   int     // bytes to hand over at once: batch_size, or less while that is not taken in time
 	taken   int     // batches in a row that were taken
-	pauses  int     // since the last Resume
+	paused  bool
 }
 
 // stream is one log of one account, with its checkpoint.
@@ -320,7 +320,7 @@ func (in *instance) deliverer(s *stream, host string) func(context.Context, []du
 func (in *instance) Collect(now time.Time) [][]byte {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if in.pauses > 0 {
+	if in.paused {
 		return nil
 	}
 	if in.handed != nil {
@@ -378,7 +378,7 @@ func (in *instance) putBack() {
 func (in *instance) Pause(now time.Time) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.pauses++
+	in.paused = true
 	in.ledger.Pause(now)
 }
 
@@ -386,7 +386,7 @@ func (in *instance) Pause(now time.Time) {
 func (in *instance) Resume(now time.Time) {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	in.pauses = 0
+	in.paused = false
 	in.ledger.Resume(now)
 	in.wakeSaver()
 }
@@ -537,10 +537,7 @@ func (in *instance) Stop(now time.Time) {
 func (in *instance) commit(now time.Time) {
 	began := time.Now()
 	in.mu.Lock()
-	// At exit Fluent Bit pauses an input twice, unless it was paused before
-	// because its buffers are full: then it does not, and has not emptied its
-	// ring since (src/flb_input.c:flb_input_pause).
-	due := in.ledger.Exit(now, in.pauses == 1)
+	due := in.ledger.Exit(now)
 	in.mu.Unlock()
 	idle := func(m checkpoint.Mark) bool { return m.Idle }
 	failures := in.saveAll(context.Background(), slices.DeleteFunc(slices.Clone(due), idle), func(checkpoint.Mark) {})

@@ -110,19 +110,21 @@ func (b *bed) routed(place string, lines []string, want map[string]int, mayTwice
 	}
 }
 
-// One [INPUT] and rewrite_tag, killed and started again under load: the emitter
-// loses nothing, and each record comes to one place.
+// One [INPUT] and rewrite_tag, killed or stopped and started again under load:
+// the emitter loses nothing, and each record comes to one place.
 func TestExampleRewriteTag(t *testing.T) {
 	b := newBed(t, flbtest.FluentBit, quickDuo)
 	siem := receiver(t, "tcp")
 	spec := b.example("rewrite-tag.conf", siem)
 	rnd := newRand(t)
 	l := b.startLoad(gap, 30)
-	const kills = 4
-	for range kills {
+	const kills, stops = 4, 4
+	for n := range kills + stops {
 		p := b.startSpec(spec)
 		pause(time.Second + time.Duration(rnd.Int64N(int64(4*time.Second))))
-		if err := p.Kill(); err != nil {
+		if n >= kills {
+			b.stop(p)
+		} else if err := p.Kill(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -137,7 +139,7 @@ func TestExampleRewriteTag(t *testing.T) {
 	}
 	b.waitFor("events", time.Minute, func() bool { return whole(siem.Lines()) >= filed && whole(b.whole("duo.log")) >= 2*filed })
 	b.stop(p)
-	mayTwice := kills * (perSecond*4 + 300)
+	mayTwice := kills*(perSecond*4+300) + stops*perSecond
 	b.routed("the SIEM", siem.Lines(), map[string]int{"authentication": filed}, mayTwice)
 	b.routed("duo.log", b.whole("duo.log"), map[string]int{"activity": filed, "telephony": filed}, mayTwice)
 }
