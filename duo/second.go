@@ -45,6 +45,9 @@ func (m Millis) wholeSecond() Millis { return 1000 * Millis(m.second()) }
 
 func (b bySecond) advance(c Cursor, p Page, w Window, _ int, now time.Time) (Cursor, []Record, error) {
 	begin, asked := max(c.Last, c.From), c.asked(now)
+	if len(c.Seen) == 0 {
+		begin = begin.wholeSecond() // the rest of the second in which the log is begun
+	}
 	part, first, last, later := c.split(p.Records, begin, asked)
 	n, full := len(p.Records), b.full(len(p.Records))
 	if full && !later && last.second() < asked {

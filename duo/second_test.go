@@ -230,6 +230,18 @@ func TestSecondsLateAndSince(t *testing.T) {
 	r.check()
 }
 
+// A beginning within a second takes that second whole: its records do not say
+// more.
+func TestSecondsBeginWithinSecond(t *testing.T) {
+	d := &v1Duo{t: t, page: 10, records: []v1Record{{599, "before"}, {600, "a"}, {601, "b"}}}
+	r := newV1Reader(d, v1Window, noon.Add(600*time.Second+700*time.Millisecond))
+	for m := range 10 {
+		r.poll(minute(float64(14 + m)))
+	}
+	d.records = d.records[1:]
+	r.check()
+}
+
 // Without an overlap the newest second is read again all the same, whichever
 // way Duo understands mintime.
 func TestSecondsLateWithoutOverlap(t *testing.T) {
