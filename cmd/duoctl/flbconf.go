@@ -167,8 +167,9 @@ func (c dlsConfig) output(f *confFile, server dlsServer, tags []string) {
 	if server.protocol == "UDP" {
 		plugin = "udp"
 		f.comment("A datagram an event, as from Duo Log Sync: what the receiver or the network drops is lost. One of more",
-			"than 65,507 bytes cannot be sent, and holds up those that came with it. The name is looked up when Fluent",
-			"Bit starts, which fails without an answer. Better have the server take TCP.")
+			"than 65,507 bytes cannot be sent: Fluent Bit tries again and again, and each time sends those that came",
+			"with it before it once more, and those behind it not at all. The name is looked up when Fluent Bit starts,",
+			"which fails without an answer. Better have the server take TCP.")
 	}
 	format, dateKey, message := "json_lines", "false", ""
 	if c.cef {
