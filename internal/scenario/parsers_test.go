@@ -50,6 +50,83 @@ func ofThatTime(raw json.RawMessage) json.RawMessage {
 	return authDeviceKey.ReplaceAll(raw, []byte("$1"))
 }
 
+// What the documentation says they cannot match, and how they read a null or a
+// comma.
+func TestPublishedParsersLimits(t *testing.T) {
+	const (
+		administrator = `{"action":"user_update","description":"{\"a\": 1}","isotimestamp":"2026-02-13T18:56:20+00:00","object":"jdoe","timestamp":1,"username":"admin","eventtype":"administrator","host":"h"}`
+		telephony     = `{"context":"verify","credits":1,"isotimestamp":"2026-02-13T18:56:20+00:00","phone":"+15550100","timestamp":1,"type":"sms","eventtype":"telephony","host":"h"}`
+	)
+	tests := []struct {
+		log, record, old, new string
+		field                 string
+		want                  string // of that field; empty for no match
+	}{
+		{duotest.Administrator, administrator, ``, ``, "object", "jdoe"},
+		{duotest.Administrator, administrator, `"jdoe"`, `null`, "object", "null"},
+		{duotest.Administrator, administrator, `"jdoe"`, `"Doe, J."`, "object", "Doe"},
+		{duotest.Administrator, administrator, `"jdoe"`, `""`, "object", ""},
+		{duotest.Administrator, administrator, `"admin"`, `""`, "username", ""},
+		{duotest.Administrator, administrator, `"{\"a\": 1}"`, `"text"`, "description", ""},
+		{duotest.Administrator, administrator, `"{\"a\": 1}"`, `null`, "description", ""},
+		{duotest.TelephonyV1, telephony, ``, ``, "phone", "+15550100"},
+		{duotest.TelephonyV1, telephony, `"+15550100"`, `null`, "phone", "null"},
+		{duotest.TelephonyV1, telephony, `"+15550100"`, `""`, "phone", ""},
+		{duotest.TelephonyV1, telephony, `"verify"`, `""`, "context", ""},
+		{duotest.TelephonyV1, telephony, `"isotimestamp":"2026-02-13T18:56:20+00:00",`, ``, "isotimestamp", ""},
+	}
+	for _, tt := range tests {
+		t.Run(tt.log+" "+tt.field+" "+tt.new, func(t *testing.T) {
+			p, got := published[tt.log], ""
+			if groups := p.expression.FindStringSubmatch(strings.Replace(tt.record, tt.old, tt.new, 1)); groups != nil {
+				got = groups[1+slices.Index(p.fields, tt.field)]
+			}
+			if got != tt.want {
+				t.Errorf("got %q, want %q", got, tt.want)
+			}
+		})
+	}
+}
+
+// What the documentation says of the output syslog.
+func TestSyslog(t *testing.T) {
+	const bom = "\uFEFF"
+	b := newBed(t, flbtest.FluentBit, duotest.Config{})
+	long := strings.Repeat("x", 3000)
+	tests := []struct {
+		name, options string
+		want          string // an expression
+		length        int    // where it is cut; 0 for nowhere
+	}{
+		{"default", "", `^<14>1 \S+ - - - - - ` + bom + `x+$`, 2048},
+		{"rfc3164", "syslog_format rfc3164", `^<14>\w{3} [ \d]\d \d\d:\d\d:\d\d x+$`, 1024},
+		{"whole", "syslog_format rfc5424\n    syslog_maxsize 65536\n    syslog_hostname_key host", `^<14>1 \S+ duo\.example\.com - - - - ` + bom + `x+$`, 0},
+		{"rfc3164 whole", "syslog_format rfc3164\n    syslog_maxsize 65536\n    syslog_hostname_key host", `^<14>\w{3} [ \d]\d \d\d:\d\d:\d\d duo\.example\.com x+$`, 0},
+	}
+	c := "[SERVICE]\n    flush 0.5\n[INPUT]\n    name dummy\n    tag dummy\n    samples 1\n    dummy " +
+		fmt.Sprintf(`{"message":%q,"host":"duo.example.com"}`, long) + "\n"
+	receivers := make([]*flbtest.Receiver, len(tests))
+	for i, tt := range tests {
+		receivers[i] = receiver(t, "tcp")
+		host, port, err := net.SplitHostPort(receivers[i].Addr)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c += fmt.Sprintf("[OUTPUT]\n    name syslog\n    match dummy\n    mode tcp\n    host %s\n    port %s\n    syslog_message_key message\n    %s\n", host, port, tt.options)
+	}
+	spec := b.spec
+	spec.Config, spec.ConfigName = c, "syslog.conf"
+	p := b.startSpec(spec)
+	for i, tt := range tests {
+		b.waitFor(tt.name, time.Minute, func() bool { return len(receivers[i].Lines()) > 0 })
+		line := receivers[i].Lines()[0]
+		if !regexp.MustCompile(tt.want).MatchString(line) || tt.length > 0 && len(line) != tt.length || tt.length == 0 && !strings.HasSuffix(line, long) {
+			t.Errorf("%s: %d bytes, want %d, %.120q", tt.name, len(line), tt.length, line)
+		}
+	}
+	b.stop(p)
+}
+
 // Whoever has those expressions at work goes on with them: what a receiver gets
 // of the records that they were made for gives all their fields.
 func TestPublishedParsers(t *testing.T) {
