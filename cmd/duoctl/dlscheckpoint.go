@@ -172,7 +172,8 @@ func (d *dlsCheckpoints) add(stream checkpoint.Stream, file string, zone *time.L
 		return fmt.Errorf("%s: in the time zone %s it leads to %s, which is after it was written, at %s: give -timezone, the zone of the machine that ran Duo Log Sync",
 			file, zoneName(zone), at.Format(time.RFC3339), written.UTC().Format(time.RFC3339))
 	case late:
-		d.broken = append(d.broken, fmt.Sprintf("%s: it leads to %s, which is after it was written", file, at.Format(time.RFC3339)))
+		d.broken = append(d.broken, fmt.Sprintf("%s: it leads to %s, which is after it was written, at %s: a clock was wrong, or the file was copied without its time (cp -p keeps it)",
+			file, at.Format(time.RFC3339), written.UTC().Format(time.RFC3339)))
 	default:
 		d.found = append(d.found, conversion{stream, file, at, local})
 	}

@@ -86,7 +86,7 @@ func parseSim(args []string, stdout io.Writer) (simOptions, error) {
 	f.StringVar(&names, "names", "", "further `hosts` that clients reach the server by, for its certificate, separated by commas;\nthe first stands in what is printed")
 	f.StringVar(&o.dir, "dir", "sim", "`folder` for ca.pem, made if it is missing")
 	f.StringVar(&o.readyFile, "ready-file", "", "`file` written once the server listens: DUO_API_HOST, DUO_INTEGRATION_KEY, DUO_SECRET_KEY and\nDUO_CA_FILE as KEY=VALUE lines")
-	f.StringVar(&logs, "logs", strings.Join(duotest.Logs(), ","), "`logs` that have records, separated by commas; there are also\nadministrator, offline_enrollment, telephony_v1, trust_monitor")
+	f.StringVar(&logs, "logs", strings.Join(duotest.Logs(), ","), "`logs` that have records, separated by commas, or all; there are also\nadministrator, offline_enrollment, telephony_v1, trust_monitor")
 	f.IntVar(&o.backlog, "backlog", 1000, "`records` that each log of each account begins with; unless it is given, fewer with many children")
 	f.DurationVar(&o.span, "span", 12*time.Hour, "`time` over which the backlog is spread, up to now; at most 4320h (180 days)")
 	f.IntVar(&o.keep, "keep", 100_000, "`records` that each log holds beyond its backlog, all accounts together; the oldest go first")
@@ -104,6 +104,9 @@ func parseSim(args []string, stdout io.Writer) (simOptions, error) {
 		return o, err
 	}
 	o.names, o.logs = splitList(names), splitList(logs)
+	if logs == "all" {
+		o.logs = knownLogs
+	}
 	if err := o.check(); err != nil {
 		return o, usageError{err}
 	}
