@@ -28,7 +28,7 @@ type dls struct {
 	logs    map[string][]string // the endpoints' logs that each server gets
 	cef     bool
 	zone    string
-	// checkpoint writes what Duo Log Sync leaves when a record was the last that
+	// checkpoints write what Duo Log Sync leaves when a record was the last that
 	// it sent, by the endpoint's name.
 	checkpoints map[string]func(at time.Time) string
 	children    bool
@@ -125,11 +125,6 @@ ACCOUNT    - {endpoints: [auth], server: siem}
 			"auth": pairCheckpoint,
 		},
 	},
-}
-
-// endpointOf is what Duo Log Sync calls a log.
-var endpointOf = map[string]string{
-	"authentication": "auth", "activity": "activity", "telephony": "telephony", "trust_monitor": "trustmonitor", "administrator": "adminaction",
 }
 
 // Whoever comes from Duo Log Sync goes on where it stopped: nothing is missed,
