@@ -84,3 +84,25 @@ func TestFlagsReachTheServer(t *testing.T) {
 		}
 	}
 }
+
+func TestSimDue(t *testing.T) {
+	tests := []struct {
+		name   string
+		rate   float64
+		passed time.Duration
+		made   int
+		want   int
+	}{
+		{"none yet", 2, 400 * time.Millisecond, 0, 0},
+		{"one", 2, 500 * time.Millisecond, 0, 1},
+		{"late", 300, time.Second, 100, 200},
+		{"a tick from before", 300, time.Second, 306, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := (simOptions{rate: tt.rate}).due(tt.passed, tt.made); got != tt.want {
+				t.Errorf("got %d, want %d", got, tt.want)
+			}
+		})
+	}
+}
