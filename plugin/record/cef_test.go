@@ -40,7 +40,7 @@ var cefPromise = map[string]string{
 		outcome outcome.result
 		cs1:integration_name application.name
 		cs2:integration_type application.type
-		msg target.details!`,
+		msg target.details! action.details!`,
 	"telephony": `
 		signature type
 		name context

@@ -89,7 +89,7 @@ var cefLogs = map[string]cefLog{
 			{key: "outcome", paths: []string{"outcome.result"}},
 			{key: "cs1", label: "integration_name", paths: []string{"application.name"}},
 			{key: "cs2", label: "integration_type", paths: []string{"application.type"}},
-			{key: "msg", kind: cefDetail, paths: []string{"target.details"}},
+			{key: "msg", kind: cefDetail, paths: []string{"target.details", "action.details"}},
 		},
 	},
 	"telephony": { // the older one too, which has no id
