@@ -175,7 +175,8 @@ func (c dlsConfig) output(f *confFile, server dlsServer, tags []string) {
 	if c.cef {
 		format, dateKey, message = "", "", "$message"
 		f.comment("A line begins with CEF:0, without Duo Log Sync's time and host name before it. If the receiver needs a",
-			"syslog header, use the output syslog with syslog_message_key message and syslog_maxsize 65536.")
+			"syslog header, use the output syslog with syslog_message_key message, syslog_maxsize 65536 and",
+			"syslog_hostname_key host.")
 	}
 	verifyName := tls
 	switch isIP := net.ParseIP(server.host) != nil; {
