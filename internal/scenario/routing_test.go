@@ -139,7 +139,7 @@ func TestExampleRewriteTag(t *testing.T) {
 	}
 	b.waitFor("events", time.Minute, func() bool { return whole(siem.Lines()) >= filed && whole(b.whole("duo.log")) >= 2*filed })
 	b.stop(p)
-	mayTwice := kills*(perSecond*4+300) + stops*perSecond
+	mayTwice := kills*(perSecond*4+300) + stops*perCallback
 	b.routed("the SIEM", siem.Lines(), map[string]int{"authentication": filed}, mayTwice)
 	b.routed("duo.log", b.whole("duo.log"), map[string]int{"activity": filed, "telephony": filed}, mayTwice)
 }
