@@ -50,7 +50,8 @@ func TestDirectory(t *testing.T) {
 			t.Errorf("%d lists: %q", n, lists)
 		}
 		calls := len(a.server.Calls())
-		if calls < 60 || calls > 90 {
+		// About one a minute, with jitter, from the first list on that failed.
+		if calls < 40 || calls > 90 {
 			t.Errorf("%d calls in an hour of trouble", calls)
 		}
 		a.server.ClearFaults()
