@@ -375,7 +375,7 @@ func resident(t *testing.T) int {
 
 var manyChildren = flag.Int("children", 80, "how many child accounts TestHundredsOfChildren has; the race detector takes minutes over 500")
 
-// TestHundredsOfChildren: 500 children with three logs each, in one process. No
+// TestHundredsOfChildren: many children with three logs each, in one process. No
 // poll comes later than its interval and 5 s, the first ones included, and all
 // stops in time.
 func TestHundredsOfChildren(t *testing.T) {
