@@ -7,8 +7,10 @@ import (
 )
 
 // maxLevel is how deep objects and lists may nest, Duo's own object being level 1. What lies deeper goes out as the
-// string of its JSON text.
-const maxLevel = 32
+// string of its JSON text. Fluent Bit turns records into JSON by recursion, 672 bytes a level, on an output's stack of
+// 24 KiB (src/flb_pack.c:msgpack2json, include/fluent-bit/flb_coro.h): with 33 levels 4.2.8 overran it now and then, and
+// ended with a segmentation fault. Half of the stack is left for what else is on it.
+const maxLevel = 16
 
 // asSent accepts what RFC 8259 leaves open and RFC 7493 forbids: duplicate names, which pass through in their order, and
 // invalid UTF-8 and lone surrogates, which become U+FFFD.

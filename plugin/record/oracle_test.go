@@ -201,7 +201,7 @@ func flatten(text json.RawMessage, prefix string, level int, emit func(name stri
 		isObject := bytes.TrimSpace(m.value)[0] == '{'
 		nested := slices.ContainsFunc(within, func(m member) bool { return strings.Contains("{[", string(bytes.TrimSpace(m.value)[0])) })
 		switch {
-		case isObject && len(within) > 0 && level < 32 && len(name) <= 256:
+		case isObject && len(within) > 0 && level < 16 && len(name) <= 256:
 			flatten(m.value, name+"_", level+1, emit)
 		case isObject || nested:
 			emit(name, level, oneLine(m.value))
@@ -229,7 +229,7 @@ func tree(text json.RawMessage, level int) any {
 	switch {
 	case !isObject && text[0] != '[':
 		return scalar(text)
-	case level > 32:
+	case level > 16:
 		return oneLine(text)
 	}
 	list := []any{}

@@ -3,7 +3,7 @@
 //
 // It promises that every record comes out as exactly one event that Fluent Bit accepts, in any Format: what cannot be
 // converted goes out as the text it is, in the key message. Keys keep their order, numbers their type, strings are valid
-// UTF-8, and no event nests deeper than 33 levels, its outer array among them. Fluent Bit itself silently drops an event of 64
+// UTF-8, and no event nests deeper than 17 levels, its outer array among them. Fluent Bit itself silently drops an event of 64
 // levels, or a malformed one, together with the rest of its chunk (measured with 5.1.1). Equal records make equal events.
 //
 // Which records there are, their time and their event_id are the caller's.

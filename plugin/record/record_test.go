@@ -138,10 +138,10 @@ func TestNesting(t *testing.T) {
 		nested := func(n int) string {
 			return `{"v":` + strings.Repeat(kind.open, n-1) + "1" + strings.Repeat(kind.close, n-1) + "}"
 		}
-		for _, n := range []int{1, 31, 32, 33, 34, 100, 10_000} {
+		for _, n := range []int{1, 15, 16, 17, 18, 100, 10_000} {
 			t.Run(fmt.Sprint(kind.name, n), func(t *testing.T) {
 				v := any(body(t, event(nested(n))))
-				for range min(n, 32) {
+				for range min(n, 16) {
 					switch level := v.(type) {
 					case object:
 						v = level[1]
@@ -151,13 +151,13 @@ func TestNesting(t *testing.T) {
 						t.Fatalf("got %T, want an object or a list", v)
 					}
 				}
-				text := strings.NewReplacer(" ", "").Replace(strings.Repeat(kind.open, max(n-32, 0)) + "1" + strings.Repeat(kind.close, max(n-32, 0)))
+				text := strings.NewReplacer(" ", "").Replace(strings.Repeat(kind.open, max(n-16, 0)) + "1" + strings.Repeat(kind.close, max(n-16, 0)))
 				want := any(text)
-				if n <= 32 {
+				if n <= 16 {
 					want = uint64(1)
 				}
 				if diff := cmp.Diff(want, v); diff != "" {
-					t.Errorf("at level 32 (-want +got):\n%s", diff)
+					t.Errorf("at level 16 (-want +got):\n%s", diff)
 				}
 			})
 		}
@@ -175,8 +175,8 @@ func TestNesting(t *testing.T) {
 // TestDeepText shows what becomes of the text of a part that is nested too deep.
 func TestDeepText(t *testing.T) {
 	part := "{ \"a\\u00fc\\ud83d\" : [ 1.50 , -0, 1e400 ] ,\n\"b\":\"\xff x\" , \"b\": { } }"
-	got := any(body(t, event(`{"v":`+strings.Repeat("[", 31)+part+strings.Repeat("]", 31)+"}"))[1])
-	for range 31 {
+	got := any(body(t, event(`{"v":`+strings.Repeat("[", 15)+part+strings.Repeat("]", 15)+"}"))[1])
+	for range 15 {
 		got = got.([]any)[0]
 	}
 	want := any(`{"a\u00fc` + "\uFFFD" + `":[1.50,-0,1e400],"b":"` + "\uFFFD" + ` x","b":{}}`)

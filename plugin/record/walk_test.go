@@ -138,7 +138,7 @@ func (w *walker) object(n, depth int) (any, error) {
 }
 
 func (w *walker) items(n, depth int, add func(any)) error {
-	if depth > 33 {
+	if depth > 17 {
 		return fmt.Errorf("nested %d levels deep", depth)
 	}
 	for range n {
