@@ -45,7 +45,7 @@ fuzz: ## Fuzz each fuzz test for FUZZTIME, 10s unless set
 bench: ## Run the benchmarks, or those that match BENCH
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
-update: ## Rewrite what is made from the code: golden files, the README's option table
+update: ## Rewrite what is made from the code: golden files, the tables of README and docs/formats.md
 	go test ./duo ./plugin ./plugin/record ./cmd/duoctl -update
 
 docker: ## Build the image duo_in: Fluent Bit with the plugin; DOCKERFLAGS are passed on

@@ -130,7 +130,7 @@ func TestFamilyOfMany(t *testing.T) {
 	descriptors := func() int {
 		entries, err := os.ReadDir("/proc/self/fd")
 		if err != nil {
-			t.Skip(err)
+			t.Skip("NOT TESTED, since this system does not list descriptors: ", err)
 		}
 		return len(entries)
 	}

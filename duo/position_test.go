@@ -79,6 +79,21 @@ func (d *trustDuo) answer(l Log, c Cursor, now time.Time, pageSize int) Page {
 	return p
 }
 
+// read makes one call and returns the cursor that follows it, as it is stored;
+// got counts what is fresh by id.
+func (d *trustDuo) read(l Log, c Cursor, now time.Time, got map[string]int) Cursor {
+	d.t.Helper()
+	open, _, _ := c.Open(now, window)
+	next, fresh, err := open.Advance(l, d.answer(l, open, now, 200), window, 200, now)
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	for _, f := range fresh {
+		got[f.id]++
+	}
+	return throughJSON(d.t, next)
+}
+
 // Whatever the order, the page size and the form of the offset, and with events
 // filed late: each arrives once.
 func TestPositionDelivers(t *testing.T) {
@@ -192,15 +207,7 @@ func TestPositionBeginningAgedOut(t *testing.T) {
 			if page == 2 {
 				now = noon.Add(retention + 2*time.Hour)
 			}
-			open, _, _ := c.Open(now, window)
-			next, fresh, err := open.Advance(l, d.answer(l, open, now, 200), window, 200, now)
-			if err != nil {
-				t.Fatal(err)
-			}
-			for _, f := range fresh {
-				got[f.id]++
-			}
-			c = throughJSON(t, next)
+			c = d.read(l, c, now, got)
 		}
 		for _, s := range d.seconds {
 			// It begins an hour behind what Duo still has, so that it can end.
@@ -227,15 +234,7 @@ func TestPositionClockAheadForACall(t *testing.T) {
 					if page == wrong {
 						now = now.Add(ahead)
 					}
-					open, _, _ := c.Open(now, window)
-					next, fresh, err := open.Advance(l, d.answer(l, open, now, 200), window, 200, now)
-					if err != nil {
-						t.Fatal(err)
-					}
-					for _, f := range fresh {
-						got[f.id]++
-					}
-					c = throughJSON(t, next)
+					c = d.read(l, c, now, got)
 				}
 				for _, s := range d.seconds {
 					if n := got[fmt.Sprint("SE", s)]; n != 1 {
