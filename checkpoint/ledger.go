@@ -26,8 +26,9 @@ type Mark struct {
 	Idle   bool // it stands for no bytes: an empty page, or a page of known records
 }
 
-// Ledger decides which cursors may become durable: those whose bytes were released by Fluent Bit and have since then
-// rested for settle in unpaused time. Fluent Bit gives no receipt, so this is as close to one as a plugin can come.
+// Ledger decides which cursors may become durable: those whose bytes were released by Fluent Bit, have since then
+// rested for settle in unpaused time and, where Fluent Bit counts, are counted. It gives no receipt, so this is as close
+// to one as a plugin can come.
 //
 // A batch goes through HandOver and Release; a cursor without bytes through Pass. Due returns what has rested long
 // enough, only the newest of each stream. Marks of a stream leave the ledger in the order in which they came.
@@ -39,6 +40,7 @@ type Ledger struct {
 	now      time.Time     // the newest time heard of
 	unpaused time.Duration // time passed without a pause, up to now
 	paused   bool
+	count    count
 
 	out     *batch               // handed over and not yet released; nil if none
 	line    []entry              // released, resting, oldest first: from never decreases
@@ -49,12 +51,14 @@ type Ledger struct {
 // batch is what Fluent Bit holds at this moment: its marks and those passed behind it.
 type batch struct {
 	at    time.Time
+	count position
 	marks marks
 }
 
 // entry is what was released or passed at one time.
 type entry struct {
 	from  time.Duration // Ledger.unpaused at that time
+	count position
 	marks marks
 }
 
@@ -63,15 +67,25 @@ func NewLedger(settle time.Duration) *Ledger {
 	return &Ledger{settle: settle, waiting: marks{}, taken: map[Stream]time.Time{}}
 }
 
-// HandOver notes that Collect is returning bytes to Fluent Bit, and the marks that follow within and behind them, in
-// order; none if the bytes are the first part of a page. It panics if the batch before was not released: a host that
+// Counted notes how many events Fluent Bit has counted so far of all that this input handed over: its
+// fluentbit_input_records_total, a batch at a time, when it leaves the ring. It is called before each HandOver and before
+// Exit, or never. It returns true when that count turns out not to be of our events, once: something in between changes
+// their number, or loses some.
+func (l *Ledger) Counted(now time.Time, total uint64) (odd bool) {
+	l.advance(now)
+	defer l.advance(now)
+	return l.count.note(total, l.line, l.unpaused)
+}
+
+// HandOver notes that Collect is returning that many events to Fluent Bit, and the marks that follow within and behind
+// them, in order; none if the events are the first part of a page. It panics if the batch before was not released: a host that
 // skips a cleanup would otherwise make a gap. A caller that must expect one calls Release before each HandOver.
-func (l *Ledger) HandOver(now time.Time, ms []Mark) {
+func (l *Ledger) HandOver(now time.Time, ms []Mark, events int) {
 	l.advance(now)
 	if l.out != nil {
 		panic("checkpoint: batch handed over while another is outstanding")
 	}
-	l.out = &batch{at: l.now, marks: marks{}}
+	l.out = &batch{at: l.now, count: l.count.handOver(events), marks: marks{}}
 	l.out.marks.put(ms...)
 }
 
@@ -86,9 +100,10 @@ func (l *Ledger) Release(now time.Time) (taken bool) {
 		return true
 	}
 	if l.now.Sub(out.at) >= dropAfter {
+		l.count.takeBack(out.count)
 		return false
 	}
-	l.push(out.marks)
+	l.push(out.marks, out.count)
 	return true
 }
 
@@ -96,6 +111,9 @@ func (l *Ledger) Release(now time.Time) (taken bool) {
 // forgotten, as by a Release that returns false.
 func (l *Ledger) Drop(now time.Time) {
 	l.advance(now)
+	if l.out != nil {
+		l.count.takeBack(l.out.count)
+	}
 	l.out = nil
 }
 
@@ -109,7 +127,7 @@ func (l *Ledger) Pass(now time.Time, ms []Mark) {
 	}
 	passed := marks{}
 	passed.put(ms...)
-	l.push(passed)
+	l.push(passed, position{})
 }
 
 // Pause stops the clock of settle: while paused, Fluent Bit may not be emptying its ring. A second Pause changes
@@ -154,7 +172,9 @@ func (l *Ledger) Next(now time.Time) (time.Duration, bool) {
 		next = min(next, l.held(m))
 	}
 	if len(l.line) > 0 && !l.paused {
-		next = min(next, l.line[0].from+l.settle-l.unpaused)
+		if wait, ok := l.waits(l.line[0]); ok {
+			next = min(next, wait)
+		}
 	}
 	if next == math.MaxInt64 {
 		return 0, false
@@ -163,12 +183,12 @@ func (l *Ledger) Next(now time.Time) (time.Duration, bool) {
 }
 
 // Exit takes out what is to be saved at the end: the newest mark of each stream, idle or not, of all that was released
-// at least 0.4 s of unpaused time ago, sorted by stream. After the pause that an end begins with, Fluent Bit empties its
+// at least 0.4 s of unpaused time ago and, where Fluent Bit counts, is counted, sorted by stream. After the pause that an end begins with, Fluent Bit empties its
 // ring still, unless its buffer is full; but what a filter such as rewrite_tag then passes on is thrown away
 // (plugins/in_emitter/emitter.c:cb_emitter_exit). A batch that is outstanding is never in it.
 func (l *Ledger) Exit(now time.Time) []Mark {
 	l.advance(now)
-	l.ripen(func(e entry) bool { return l.unpaused-e.from >= ringEmptied })
+	l.ripen(func(e entry) bool { return l.unpaused-e.from >= ringEmptied && l.count.passed(e.count) })
 	return l.take(func(Mark) bool { return true })
 }
 
@@ -193,7 +213,20 @@ func (l *Ledger) advance(now time.Time) {
 			l.unpaused += passed
 		}
 	}
-	l.ripen(func(e entry) bool { return l.unpaused-e.from >= l.settle })
+	l.ripen(func(e entry) bool { wait, ok := l.waits(e); return ok && wait == 0 })
+}
+
+// waits returns how long an entry at the head of the line must still rest, or false if it waits for Fluent Bit's count.
+func (l *Ledger) waits(e entry) (time.Duration, bool) {
+	ready := e.from + l.settle
+	if !l.count.cleared(e.count) {
+		since, ok := l.count.doubtful(e.count)
+		if !ok {
+			return 0, false
+		}
+		ready = max(ready, e.from+patience, since+patience)
+	}
+	return max(0, ready-l.unpaused), true
 }
 
 // ripen moves the marks at the head of the line that are ready to waiting.
@@ -206,19 +239,19 @@ func (l *Ledger) ripen(ready func(entry) bool) {
 }
 
 // push puts marks at the end of the line; the ledger keeps the map. A full line takes them into its last entry, which
-// rests anew: a place is free within settle, so no mark rests longer than twice that.
-func (l *Ledger) push(ms marks) {
-	if len(ms) == 0 {
+// rests anew: a place is free within settle, so no mark rests longer than twice that, unless Fluent Bit does not count.
+func (l *Ledger) push(ms marks, c position) {
+	if len(ms) == 0 && c.events == 0 {
 		return
 	}
 	l.compact()
 	if n := len(l.line); n == maxLine {
 		last := &l.line[n-1]
 		last.marks.merge(ms)
-		last.from = l.unpaused
+		last.from, last.count = l.unpaused, last.count.join(c)
 		return
 	}
-	l.line = append(l.line, entry{from: l.unpaused, marks: ms})
+	l.line = append(l.line, entry{from: l.unpaused, count: c, marks: ms})
 }
 
 // compact merges neighbours that will be ready at the same time whatever comes: they came in the same pause. So a pause
@@ -229,6 +262,7 @@ func (l *Ledger) compact() {
 		n := len(kept)
 		if n > 0 && kept[n-1].from == e.from {
 			kept[n-1].marks.merge(e.marks)
+			kept[n-1].count = kept[n-1].count.join(e.count)
 			continue
 		}
 		kept = append(kept, e)

@@ -30,7 +30,7 @@ func TestLedger(t *testing.T) {
 	// A step is one call at a time in milliseconds; those that return something say what.
 	type step func(t *testing.T, l *Ledger)
 	handOver := func(ms int, marks ...Mark) step {
-		return func(t *testing.T, l *Ledger) { l.HandOver(at(ms), marks) }
+		return func(t *testing.T, l *Ledger) { l.HandOver(at(ms), marks, 0) }
 	}
 	release := func(ms int, want bool) step {
 		return func(t *testing.T, l *Ledger) {
@@ -183,13 +183,13 @@ func TestLedger(t *testing.T) {
 
 func TestLedgerRefusesSecondBatch(t *testing.T) {
 	l := NewLedger(settle)
-	l.HandOver(at(0), nil)
+	l.HandOver(at(0), nil, 0)
 	defer func() {
 		if recover() == nil {
 			t.Error("HandOver with a batch outstanding: want a panic")
 		}
 	}()
-	l.HandOver(at(1), nil)
+	l.HandOver(at(1), nil, 0)
 }
 
 // model is a ledger that keeps every mark until it is due, and every pause for ever.
@@ -337,7 +337,7 @@ func TestLedgerAgainstModel(t *testing.T) {
 				switch {
 				case op < 3 && !m.out:
 					b := batch()
-					l.HandOver(now, b)
+					l.HandOver(now, b, 0)
 					m.handOver(now, b)
 				case op < 5:
 					got, want = l.Release(now), m.release(now)
@@ -391,7 +391,7 @@ func TestLedgerPausedEverySoOften(t *testing.T) {
 			l.Pass(now, []Mark{idle(tele, second)})
 		default:
 			l.Resume(now)
-			l.HandOver(now, []Mark{mark(auth, second)})
+			l.HandOver(now, []Mark{mark(auth, second)}, 0)
 			l.Release(now.Add(time.Millisecond))
 		}
 		for _, m := range l.Due(now) {
@@ -426,11 +426,11 @@ func TestLedgerBounded(t *testing.T) {
 	}{
 		{"paused, idle pages come in", 3, func(l *Ledger) { l.Pause(start) },
 			func(l *Ledger, now time.Time, n int) { l.Pass(now, []Mark{idle(auth, n)}) }},
-		{"a batch is never released", 1, func(l *Ledger) { l.HandOver(start, nil) },
+		{"a batch is never released", 1, func(l *Ledger) { l.HandOver(start, nil, 0) },
 			func(l *Ledger, now time.Time, n int) { l.Pass(now, []Mark{idle(auth, n), idle(tele, n)}) }},
 		{"nothing can be saved", 5, func(*Ledger) {},
 			func(l *Ledger, now time.Time, n int) {
-				l.HandOver(now, []Mark{mark(auth, n), mark(tele, n)})
+				l.HandOver(now, []Mark{mark(auth, n), mark(tele, n)}, 0)
 				l.Release(now)
 				for _, m := range l.Due(now) {
 					l.Failed(now, m)
@@ -438,7 +438,7 @@ func TestLedgerBounded(t *testing.T) {
 			}},
 		{"nobody asks what is due", 5, func(*Ledger) {},
 			func(l *Ledger, now time.Time, n int) {
-				l.HandOver(now, []Mark{mark(auth, n), mark(tele, n)})
+				l.HandOver(now, []Mark{mark(auth, n), mark(tele, n)}, 0)
 				l.Release(now)
 			}},
 	}

@@ -1,6 +1,8 @@
 package main
 
 /*
+#cgo CFLAGS: -D_GNU_SOURCE
+#cgo LDFLAGS: -ldl
 #include "host.h"
 */
 import "C"
@@ -125,6 +127,14 @@ func callerOf(p unsafe.Pointer) caller {
 		handle: handle(C.duo_new_handle(p)),
 		get:    func(name string) string { return input.FLBPluginConfigKey(p, name) },
 		level:  slog.LevelInfo,
+	}
+	c.count = func() (uint64, bool) {
+		text := C.duo_metrics(api, ins)
+		if text == nil {
+			return 0, false
+		}
+		defer C.duo_metrics_free(text)
+		return countIn(C.GoString(text))
 	}
 	if C.duo_has_log(api) != 0 {
 		for c.level = slog.LevelError; c.level > slog.LevelDebug && C.duo_log_check(api, ins, cLevel(c.level-4)) != 0; {

@@ -24,7 +24,12 @@ type caller struct {
 	get    getter     // options
 	level  slog.Level // of the log
 	print  printer    // the host's logger; nil: it has none
+	count  counter    // nil: the host does not count
 }
+
+// counter returns how many events of an input the host has counted so far; false
+// if it does not say. Only the input's thread may call it.
+type counter func() (uint64, bool)
 
 // host is the process that loaded the plugin, seen from here. All its state is
 // about instances that run: a hot reload stops the old ones and starts new ones
@@ -90,6 +95,7 @@ func (h *host) start(c caller, name string, l *lines) error {
 	if err != nil {
 		return err
 	}
+	in.counted = c.count
 	if err := in.Start(now); err != nil {
 		return err
 	}

@@ -5,6 +5,7 @@
 #ifndef DUO_IN_HOST_H
 #define DUO_IN_HOST_H
 
+#include <dlfcn.h>
 #include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -25,7 +26,7 @@ struct duo_api {
     void *output_get_property;
     void *input_get_property;
     void *output_get_cmt_instance;
-    void *input_get_cmt_instance;
+    void *(*input_get_cmt_instance)(void *ins);
     void (*log_print)(int level, const char *file, int line, const char *format, ...);
     int (*input_log_check)(void *ins, int level);
 };
@@ -91,6 +92,34 @@ static inline int duo_log_check(void *api, void *ins, int level)
 static inline void duo_log(void *api, int level, const char *text)
 {
     ((struct duo_api *) api)->log_print(level, NULL, 0, "%s", text);
+}
+
+/*
+ * The input's metrics in Prometheus' text format, to be freed with duo_metrics_free; NULL where the host has none. Their
+ * encoder is not in flb_api but among the symbols of the executable (lib/cmetrics/src/cmt_encode_prometheus.c). The
+ * metrics are all made before Init, so that reading them beside the main thread, which only adds to them, is safe.
+ */
+static inline char *duo_metrics(void *api, void *ins)
+{
+    struct duo_api *a = api;
+    char *(*encode)(void *cmt, int timestamps) = NULL;
+    void *symbol = dlsym(RTLD_DEFAULT, "cmt_encode_prometheus_create");
+    void *cmt = symbol && a && a->input_get_cmt_instance ? a->input_get_cmt_instance(ins) : NULL;
+
+    if (cmt == NULL || dlsym(RTLD_DEFAULT, "cmt_encode_prometheus_destroy") == NULL) {
+        return NULL;
+    }
+    memcpy(&encode, &symbol, sizeof encode);
+    return encode(cmt, 0);
+}
+
+static inline void duo_metrics_free(char *text)
+{
+    void (*destroy)(char *text) = NULL;
+    void *symbol = dlsym(RTLD_DEFAULT, "cmt_encode_prometheus_destroy");
+
+    memcpy(&destroy, &symbol, sizeof destroy);
+    destroy(text);
 }
 
 static inline uintptr_t duo_thread(void)

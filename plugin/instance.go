@@ -47,6 +47,9 @@ type instance struct {
 	// transport is what Duo is called through; nil until Start, unless a test
 	// sets it.
 	transport http.RoundTripper
+	// counted is how many of this input's events the host has counted; nil: it
+	// does not count, or cannot be asked. Only its callbacks may ask.
+	counted counter
 
 	families map[string]*checkpoint.Family // by log; none unless child accounts are pulled
 	gate     *duo.Gate                     // of the child accounts' streams
@@ -62,6 +65,8 @@ type instance struct {
 	closed  bool                          // no more streams are taken
 	ledger  *checkpoint.Ledger
 	handed  []batch // what Fluent Bit holds between Collect and Release
+	total   uint64  // what the host has counted, by its last word
+	asked   bool    // there was such a word
 	limit   int     // bytes to hand over at once: batch_size, or less while that is not taken in time
 	taken   int     // batches in a row that were taken
 	paused  bool
@@ -291,6 +296,7 @@ func (in *instance) deliverer(s *stream, host string) func(context.Context, []du
 	return func(_ context.Context, records []duo.Record, c duo.Cursor) error {
 		ctx, key := in.ctx, s.key
 		var data []byte
+		events := 0 // in data
 		if total += len(records); c.CaughtUp() && !said {
 			said = true
 			in.log.Log(ctx, s.level, s.name+": caught up with Duo", "events", total)
@@ -298,10 +304,10 @@ func (in *instance) deliverer(s *stream, host string) func(context.Context, []du
 		for i, r := range records {
 			records[i] = duo.Record{} // a page that waits for room gives back what it can
 			if len(data) > 0 && len(data)+len(r.Raw) > part {
-				if err := in.queue.push(ctx, batch{stream: key, data: data}); err != nil {
+				if err := in.queue.push(ctx, batch{stream: key, data: data, events: events}); err != nil {
 					return err
 				}
-				data = nil
+				data, events = nil, 0
 			}
 			if data == nil {
 				data = make([]byte, 0, part+part/8)
@@ -309,9 +315,10 @@ func (in *instance) deliverer(s *stream, host string) func(context.Context, []du
 			data = enc.Append(data, record.Event{
 				Raw: r.Raw, Time: r.Time, EventType: s.log.EventType, Host: host, EventID: r.EventID, AccountID: key.Account,
 			})
+			events++
 		}
 		// A page of a few events must not hold the memory of a whole part.
-		return in.queue.push(ctx, batch{stream: key, data: bytes.Clone(data), cursor: &c})
+		return in.queue.push(ctx, batch{stream: key, data: bytes.Clone(data), events: events, cursor: &c})
 	}
 }
 
@@ -320,6 +327,7 @@ func (in *instance) deliverer(s *stream, host string) func(context.Context, []du
 func (in *instance) Collect(now time.Time) [][]byte {
 	in.mu.Lock()
 	defer in.mu.Unlock()
+	in.count(now)
 	if in.paused {
 		return nil
 	}
@@ -330,9 +338,11 @@ func (in *instance) Collect(now time.Time) [][]byte {
 	}
 	batches := in.queue.take(in.limit)
 	var parts [][]byte
+	events := 0
 	for _, b := range batches {
 		if !b.idle() {
 			parts = append(parts, b.data)
+			events += b.events
 		}
 	}
 	if parts == nil {
@@ -341,8 +351,24 @@ func (in *instance) Collect(now time.Time) [][]byte {
 		return nil
 	}
 	in.handed = batches
-	in.ledger.HandOver(now, marks(batches))
+	in.ledger.HandOver(now, marks(batches), events)
 	return parts
+}
+
+// count tells the ledger what the host has counted; mu is held.
+func (in *instance) count(now time.Time) {
+	if in.counted == nil {
+		return
+	}
+	total, ok := in.counted()
+	if !ok || in.asked && total == in.total {
+		return
+	}
+	in.asked, in.total = true, total
+	if in.ledger.Counted(now, total) {
+		in.log.Info("Fluent Bit counts other numbers of events than were handed to it: a processor of this input adds or drops events, or its disk was full and some are lost")
+	}
+	in.wakeSaver()
 }
 
 // Release is Fluent Bit's cleanup: it is done with what Collect returned.
@@ -520,6 +546,9 @@ func (in *instance) slot(key checkpoint.Stream) *checkpoint.Slot {
 // runs, except a write that a disk holds up.
 func (in *instance) Stop(now time.Time) {
 	in.lines.close()
+	in.mu.Lock()
+	in.count(now) // here, since what outlasts Stop must not ask the host
+	in.mu.Unlock()
 	in.announce()
 	in.cancel()
 	if !within(pollersStop, in.pollers.Wait) {

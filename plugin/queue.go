@@ -14,6 +14,7 @@ import (
 type batch struct {
 	stream checkpoint.Stream
 	data   []byte      // msgpack events; none: the batch brings only a cursor
+	events int         // how many
 	cursor *duo.Cursor // only with the last batch of a page
 }
 

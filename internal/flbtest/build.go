@@ -56,7 +56,7 @@ func BuildRaceHost(ctx context.Context, dir string) (path string, err error) {
 		return "", err
 	}
 	return buildCHost(ctx, filepath.Join(dir, "flbhost-race"),
-		"-no-pie", "-rdynamic", "-Wl,--whole-archive", archive, "-Wl,--no-whole-archive")
+		"-no-pie", "-Wl,--whole-archive", archive, "-Wl,--no-whole-archive")
 }
 
 // BuildCHost compiles the C host into dir/flbhost. Where there is no C
@@ -71,7 +71,8 @@ func buildCHost(ctx context.Context, target string, flags ...string) (string, er
 		return "", err
 	}
 	source := filepath.Join(root, "plugin", "testdata", "flbhost", "host.c")
-	return compileC(ctx, source, target, append(flags, "-pthread", "-ldl")...)
+	// -rdynamic: plugins find functions among the host's symbols.
+	return compileC(ctx, source, target, append(flags, "-rdynamic", "-pthread", "-ldl")...)
 }
 
 // compileC runs $CC, or gcc.

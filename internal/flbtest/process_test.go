@@ -59,6 +59,7 @@ func TestConfig(t *testing.T) {
     out /d/out
     layout old
     pause last
+    metrics on
     hot_reload off
     grace_ms 1500
     collect_ms 1000

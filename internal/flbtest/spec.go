@@ -2,6 +2,7 @@ package flbtest
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -57,6 +58,7 @@ type Spec struct {
 
 	CollectEvery time.Duration // C host: how often the plugin is asked; 0 is 1 s, as in Fluent Bit
 	OldLayout    bool          // C host: be Fluent Bit before 4.1
+	Metrics      string        // C host: off for one that counts no records, half for one that counts wrong; "" is on
 	PauseOwn     bool          // C host: a pause stops the paused input's collector, not the last one's as in Fluent Bit
 
 	// Config is Fluent Bit's configuration as it is, in place of one that is made
@@ -64,8 +66,9 @@ type Spec struct {
 	// ending says which of Fluent Bit's two forms it has.
 	Config, ConfigName string
 
-	Service       []Option // Fluent Bit: more lines of [SERVICE]
-	MemoryStorage bool     // Fluent Bit: no storage.type filesystem
+	Service       []Option   // Fluent Bit: more lines of [SERVICE]
+	Filters       [][]Option // Fluent Bit: a [FILTER] each
+	MemoryStorage bool       // Fluent Bit: no storage.type filesystem
 }
 
 // pluginName is the name that the plugin registers itself by.
@@ -156,6 +159,7 @@ func (s Spec) cHostConfig() []byte {
 		{"out", filepath.Join(s.Dir, "out")},
 		{"layout", choose(s.OldLayout, "old", "new")},
 		{"pause", choose(s.PauseOwn, "own", "last")},
+		{"metrics", cmp.Or(s.Metrics, "on")},
 		{"hot_reload", choose(s.HotReload, "on", "off")},
 		{"grace_ms", ms(s.Grace)},
 		{"collect_ms", ms(s.CollectEvery)},
@@ -187,6 +191,9 @@ func (s Spec) fluentBitConfig() []byte {
 	}, s.Service)
 	for _, in := range s.Inputs {
 		c.section("INPUT", []Option{{"name", pluginName}, {"tag", in.Tag}, {"storage.type", storage}}, in.Options)
+	}
+	for _, f := range s.Filters {
+		c.section("FILTER", f)
 	}
 	for _, in := range s.Inputs {
 		c.section("OUTPUT", []Option{

@@ -19,10 +19,12 @@
  *     log_level   info
  *     hot_reload  off
  *     pause       last | own
+ *     metrics     on | off | half
  *
  * plugin self is one that is linked into the host: Go's race detector does not work in a library that is loaded later.
  * layout old is Fluent Bit before 4.1: a context without coll_fd, and no ...Ctx callbacks. pause says whose collector a
- * pause stops: `last` is what Fluent Bit does, that of the instance initialised last, `own` what one would expect.
+ * pause stops: `last` is what Fluent Bit does, that of the instance initialised last, `own` what one would expect. metrics
+ * off is a host that counts no records, half one with a processor that drops every second one: here it is only not counted.
  *
  * Commands come on stdin, one a line, and each is answered on stdout by `ok COMMAND` or `error COMMAND: reason`:
  *
@@ -30,6 +32,7 @@
  *   resume TAG    calls FLBPluginInputResume there
  *   drop TAG [N]  loses the next N (1) appends the way a full ring does: after ten tries of 100 ms, and cleanup follows
  *   stall MS      the main thread empties no ring for that long
+ *   hang MS       the main thread hangs for that long in a filter of the next batch, which is counted but not written
  *   reload        Fluent Bit's hot reload; CONFIG is read again
  *   exit          the same as SIGTERM, SIGINT and the end of stdin, so that no host outlives its test
  *
@@ -152,6 +155,7 @@ struct input { /* the i_ins of the plugin */
     int init_result;
     atomic_bool collecting; /* cleared by a pause, of any input's thread */
     atomic_int drops;       /* appends still to be dropped */
+    atomic_ullong records;  /* fluentbit_input_records_total */
     bool paused;            /* the main thread's: its ring is not emptied */
     double exit_ms;         /* spent in the callbacks of the shutdown */
     struct ring ring;
@@ -162,7 +166,7 @@ enum message { RUN = 'R', PAUSE = 'p', RESUME = 'r', STOP = 's', EXIT = 'x' };
 
 struct pipeline { /* one reading of the configuration, and what runs by it */
     char *plugin_path, *out;
-    bool old_layout, hot_reload, pause_own;
+    bool old_layout, hot_reload, pause_own, no_metrics, half_counted;
     long grace_ms, collect_ms;
     int log_level;
     struct input *inputs[MAX_INPUTS];
@@ -178,6 +182,7 @@ struct pipeline { /* one reading of the configuration, and what runs by it */
 
 static int signal_pipe[2];
 static double stalled_until;
+static long hang_ms;
 
 /* Small things. */
 
@@ -462,6 +467,8 @@ static bool config_meaning(struct pipeline *pl, const char *path, const struct p
     pl->out = must(strdup(out));
     pl->old_layout = is_value(property(service, "layout"), "old");
     pl->pause_own = is_value(property(service, "pause"), "own");
+    pl->no_metrics = is_value(property(service, "metrics"), "off");
+    pl->half_counted = is_value(property(service, "metrics"), "half");
     pl->hot_reload = is_value(property(service, "hot_reload"), "on");
     pl->grace_ms = parse_positive(property(service, "grace_ms"), 1000);
     pl->collect_ms = parse_positive(property(service, "collect_ms"), 1000);
@@ -511,6 +518,35 @@ static void *api_no_metrics(void *ins)
     return NULL;
 }
 
+static void *api_input_get_cmt_instance(void *i_ins)
+{
+    return ((struct input *)i_ins)->pipeline->no_metrics ? NULL : i_ins;
+}
+
+/* What plugins find among the symbols of the executable; a cmt is an input here. */
+
+char *cmt_encode_prometheus_create(void *cmt, int add_timestamp);
+void cmt_encode_prometheus_destroy(char *text);
+
+char *cmt_encode_prometheus_create(void *cmt, int add_timestamp)
+{
+    struct input *in = cmt;
+    char *text = NULL;
+    (void)add_timestamp;
+    if (asprintf(&text, "# HELP fluentbit_input_records_total Number of input records.\n"
+                        "# TYPE fluentbit_input_records_total counter\n"
+                        "fluentbit_input_records_total{name=\"%s.0\"} %.17g\n",
+            in->name, (double)atomic_load(&in->records)) == -1) {
+        return NULL;
+    }
+    return text;
+}
+
+void cmt_encode_prometheus_destroy(char *text)
+{
+    free(text);
+}
+
 static int api_no_log(void *ins, int level)
 {
     (void)ins, (void)level;
@@ -521,7 +557,7 @@ static const struct api api_template = {
     .output_get_property = api_no_property,
     .input_get_property = api_input_get_property,
     .output_get_cmt_instance = api_no_metrics,
-    .input_get_cmt_instance = api_no_metrics,
+    .input_get_cmt_instance = api_input_get_cmt_instance,
     .log_print = api_log_print,
     .input_log_check = api_input_log_check,
     .output_log_check = api_no_log,
@@ -586,8 +622,49 @@ static void append(struct input *in, const void *data, size_t size)
     free(b.data);
 }
 
+/* The bytes that a msgpack object takes, those within it included: at most size, so that rubbish ends the count. */
+static size_t object_size(const unsigned char *p, size_t size)
+{
+    /* of the formats 0xc4 to 0xdf: bytes of a length that follows, bytes of a value, values within per length */
+    static const unsigned char length[] = {1, 2, 4, 1, 2, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 4, 2, 4, 2, 4};
+    static const unsigned char fixed[] = {0, 0, 0, 1, 1, 1, 4, 8, 1, 2, 4, 8, 1, 2, 4, 8, 2, 3, 5, 9, 17, 0, 0, 0, 0, 0, 0, 0};
+    size_t used = 0;
+    for (uint64_t left = 1; left > 0 && used < size; left--) {
+        unsigned char c = p[used++];
+        if (c < 0x80 || c >= 0xe0 || (c >= 0xc0 && c <= 0xc3)) {
+            continue;
+        }
+        if (c < 0xc0) { /* short maps, arrays and strings */
+            left += c < 0x90 ? 2U * (c & 0x0f) : c < 0xa0 ? c & 0x0f : 0;
+            used += c < 0xa0 ? 0 : c & 0x1f;
+            continue;
+        }
+        uint64_t n = 0;
+        for (int i = 0; i < length[c - 0xc4] && used < size; i++) {
+            n = n << 8 | p[used++];
+        }
+        left += c >= 0xde ? 2 * n : c >= 0xdc ? n : 0;
+        used += fixed[c - 0xc4] + (c < 0xdc ? n : 0);
+    }
+    return used < size ? used : size;
+}
+
+static void count(struct input *in, struct block b)
+{
+    unsigned long long n = 0;
+    for (size_t used = 0; used < b.size; n++) {
+        used += object_size((const unsigned char *)b.data + used, b.size - used);
+    }
+    atomic_fetch_add(&in->records, in->pipeline->half_counted ? n / 2 : n);
+}
+
 static void deliver(struct input *in, struct block b)
 {
+    count(in, b);
+    if (hang_ms > 0) {
+        sleep_ms((int)hang_ms);
+        hang_ms = 0;
+    }
     uint32_t n = (uint32_t)b.size;
     unsigned char head[4] = {(unsigned char)(n >> 24), (unsigned char)(n >> 16), (unsigned char)(n >> 8), (unsigned char)n};
     struct iovec parts[2] = {{head, sizeof head}, {b.data, b.size}};
@@ -1002,8 +1079,10 @@ static bool run_command(struct pipeline **pl, const char *path, const char *line
         error = reload(pl, path) ? NULL : "a mistake in the configuration, see above";
     } else if (strcmp(verb, "stall") == 0) {
         stalled_until = now_ms() + (double)parse_positive(first, 1000);
+    } else if (strcmp(verb, "hang") == 0) {
+        hang_ms = parse_positive(first, 1000);
     } else if (strcmp(verb, "pause") != 0 && strcmp(verb, "resume") != 0 && strcmp(verb, "drop") != 0) {
-        error = "unknown command; pause, resume, drop, stall, reload or exit";
+        error = "unknown command; pause, resume, drop, stall, hang, reload or exit";
     } else if (!in) {
         error = "no input has that tag";
     } else if (strcmp(verb, "drop") == 0) {
