@@ -173,7 +173,7 @@ func toC(parts [][]byte) (unsafe.Pointer, C.size_t) {
 // host takes as nothing to append, or as a failed start.
 func guard(ret *C.int) {
 	if r := recover(); r != nil {
-		fmt.Fprintf(stderr, "[error] [input:duo] a fault in duo_in: %v (please report this: %s)\n", r, debug.Stack())
+		stderr.write(fmt.Sprintf("[error] [input:duo] a fault in duo_in: %v (please report this: %s)\n", r, debug.Stack()))
 		if ret != nil {
 			*ret = -1
 		}

@@ -81,6 +81,7 @@ func (h *host) Init(c caller) bool {
 	h.flush(c.print, l)
 	if err != nil {
 		l.close()
+		l.flush()
 	}
 	return err == nil
 }

@@ -389,7 +389,7 @@ func TestHostUnreachable(t *testing.T) {
 		s.start(s.asks(1, k, "logs all", "since 24h"))
 		l, stderr := s.find(k).lines, &lockedBuffer{}
 		l.mu.Lock()
-		l.stderr = stderr
+		l.stderr = newSink(stderr)
 		l.mu.Unlock()
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()

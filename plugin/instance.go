@@ -541,11 +541,12 @@ func (in *instance) slot(key checkpoint.Stream) *checkpoint.Slot {
 	return in.streams[key].slot
 }
 
-// Stop ends the instance within half a second, whatever a call or a disk is
-// doing, and commits what Fluent Bit is known to have. After Stop nothing of it
-// runs, except a write that a disk holds up.
+// Stop ends the instance within half a second, whatever a call, a disk or stderr
+// is doing, and commits what Fluent Bit is known to have. After Stop nothing of
+// it runs, except a write that a disk or stderr holds up.
 func (in *instance) Stop(now time.Time) {
 	in.lines.close()
+	defer in.lines.flush()
 	in.mu.Lock()
 	in.count(now) // here, since what outlasts Stop must not ask the host
 	in.mu.Unlock()

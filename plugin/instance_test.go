@@ -81,7 +81,7 @@ func (w *world) start() *instance {
 func (w *world) make() *instance {
 	w.t.Helper()
 	l := newLines("duo.0", -4)
-	l.stderr = w.stderr
+	l.stderr = newSink(w.stderr)
 	in, err := newInstance("duo.0", func(name string) string { return w.set[name] }, l, time.Now())
 	if err != nil {
 		w.t.Fatal(err)

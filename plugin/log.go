@@ -3,9 +3,7 @@ package main
 import (
 	"context"
 	"fmt"
-	"io"
 	"log/slog"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -17,10 +15,6 @@ const (
 	maxLines = 200             // lines waiting for the callback
 	maxWait  = 5 * time.Second // how long they wait
 )
-
-// stderr is the process's, by a descriptor of our own: on its standard one Go
-// turns a closed pipe into a SIGPIPE that ends the host.
-var stderr io.Writer = duplicate(os.Stderr)
 
 // line is one log line, ready to be printed.
 type line struct {
@@ -39,7 +33,7 @@ type printer func(line)
 type lines struct {
 	prefix string // [input:duo:duo.0]
 	min    slog.Level
-	stderr io.Writer
+	stderr *sink
 
 	mu      sync.Mutex
 	waiting []line
@@ -125,13 +119,15 @@ func (l *lines) drain() []line {
 	return out
 }
 
-// toStderr prints what waits. Nobody waits for a stderr that is stuck but who
-// writes to it.
+// toStderr prints what waits.
 func (l *lines) toStderr() {
 	for _, n := range l.take() {
-		fmt.Fprintf(l.stderr, "[%s] [%5s] %s\n", n.at.Format("2006/01/02 15:04:05.000000000"), levelName(n.level), n.text)
+		l.stderr.write(stderrLine(n))
 	}
 }
+
+// flush waits until stderr has what was sent there, unless it is stuck.
+func (l *lines) flush() { l.stderr.flush(stderrStop) }
 
 // levelName is Fluent Bit's name of a level.
 func levelName(l slog.Level) string {

@@ -20,7 +20,7 @@ import (
 // stderr.
 func newTestLines(min slog.Level) (*lines, *lockedBuffer) {
 	l, stderr := newLines("duo.0", min), &lockedBuffer{}
-	l.stderr = stderr
+	l.stderr = newSink(stderr)
 	return l, stderr
 }
 
@@ -195,6 +195,7 @@ func TestLinesClose(t *testing.T) {
 		log.Info("waiting")
 		l.close()
 		log.Warn("late")
+		l.flush()
 		if got := printed(l); got != nil {
 			t.Errorf("the callback prints %q", got)
 		}
@@ -233,6 +234,7 @@ func TestLinesConcurrent(t *testing.T) {
 		l.close()
 	})
 	all.Wait()
+	l.stderr.flush(time.Minute)
 	if n += strings.Count(stderr.String(), "\n"); n != talkers*each {
 		t.Errorf("%d lines came out, want %d", n, talkers*each)
 	}
@@ -241,8 +243,8 @@ func TestLinesConcurrent(t *testing.T) {
 // On its standard descriptors Go answers a closed pipe with SIGPIPE, which
 // would end the host.
 func TestStderrIsNotTheStandardOne(t *testing.T) {
-	f, ok := stderr.(*os.File)
+	f, ok := stderr.w.(*os.File)
 	if !ok || f.Fd() <= 2 {
-		t.Errorf("stderr is %v", stderr)
+		t.Errorf("stderr is %v", stderr.w)
 	}
 }
