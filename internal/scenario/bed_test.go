@@ -129,8 +129,14 @@ func (b *bed) start(inputs ...flbtest.Input) *flbtest.Process {
 // startSpec is start for what a Spec can say beyond inputs.
 func (b *bed) startSpec(spec flbtest.Spec) *flbtest.Process {
 	b.t.Helper()
+	return b.startHost(artifacts.hosts[b.kind], spec)
+}
+
+// startHost is startSpec for a host of one's own, or a script that becomes one.
+func (b *bed) startHost(bin string, spec flbtest.Spec) *flbtest.Process {
+	b.t.Helper()
 	spec.Env = append(spec.Env, "DUO_SECRET_KEY="+duotest.SecretKey, "HTTPS_PROXY=", "https_proxy=")
-	p, err := flbtest.Start(b.kind, artifacts.hosts[b.kind], spec)
+	p, err := flbtest.Start(b.kind, bin, spec)
 	if err != nil {
 		b.t.Fatal(err)
 	}
