@@ -14,7 +14,6 @@ import (
 	"regexp"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
@@ -435,37 +434,4 @@ func TestPauseOfOneOfTwo(t *testing.T) {
 	if d1.twice()+d2.twice() != 0 {
 		t.Errorf("%d and %d records came twice", d1.twice(), d2.twice())
 	}
-}
-
-// A hot reload under load: Exit and a new Init in the same library.
-func TestReload(t *testing.T) {
-	inBoth(t, quickDuo, func(b *bed) {
-		b.spec.HotReload = true
-		b.spec.Grace = time.Second
-		in := b.input("duo", quick...)
-		l := b.startLoad(gap, 40)
-		p := b.start(in)
-		b.ready(p)
-		d := b.delivery("duo")
-		const reloads = 3
-		for i := range reloads {
-			seen := d.update()
-			b.waitFor("live records", 30*time.Second, func() bool { return d.update() > seen+50 })
-			pause(600 * time.Millisecond) // else all of the last callback's may come again
-			if b.kind == flbtest.CHost {
-				b.command(p, "reload")
-			} else if err := p.Signal(syscall.SIGHUP); err != nil {
-				b.t.Fatal(err)
-			}
-			b.waitFor("reload", 30*time.Second, func() bool { return strings.Count(p.Log(), "] duo_in ") == i+2 })
-		}
-		l.end()
-		d.awaitAll(time.Minute, duotest.Logs()...)
-		b.stop(p)
-		d.update()
-		b.t.Logf("%d reloads: %d events, 0 missing, %d twice", reloads, len(d.count), d.twice())
-		if d.twice() > reloads*perCallback {
-			b.t.Errorf("%d records came twice", d.twice())
-		}
-	})
 }

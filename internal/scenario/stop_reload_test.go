@@ -1,0 +1,91 @@
+//go:build cgo
+
+package scenario
+
+import (
+	"flag"
+	"fmt"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"duo_in/duo/duotest"
+	"duo_in/internal/flbtest"
+)
+
+var (
+	reloadsCHost     = flag.Int("reloads.chost", 10, "times that the C host is reloaded under load")
+	reloadsFluentBit = flag.Int("reloads.fluentbit", 3, "times that fluent-bit is reloaded under load")
+)
+
+// Hot reloads at random moments under load, Exit and a new Init in the same
+// library: nothing is missing, twice comes at most what was handed over in the
+// last half second of each run, and the process holds no more in the end than
+// after the first.
+func TestReload(t *testing.T) {
+	inBoth(t, quickDuo, func(b *bed) {
+		reloads := *reloadsFluentBit
+		b.spec.HotReload, b.spec.Grace = true, time.Second
+		if b.kind == flbtest.CHost {
+			reloads, b.spec.Grace, b.spec.CollectEvery = *reloadsCHost, 200*time.Millisecond, 100*time.Millisecond
+		}
+		rnd := newRand(b.t)
+		l := b.startLoad(gap, 40)
+		p := b.start(b.input("duo", quick...))
+		b.ready(p)
+		d := b.delivery("duo")
+		var first flbtest.Usage
+		for i := range reloads {
+			seen := d.update()
+			b.waitFor("live records", 30*time.Second, func() bool { return d.update() > seen })
+			pause(time.Duration(rnd.Int64N(int64(time.Second))))
+			if b.kind == flbtest.CHost {
+				b.command(p, "reload")
+			} else if err := p.Signal(syscall.SIGHUP); err != nil {
+				b.t.Fatal(err)
+			}
+			b.waitFor("reload", 30*time.Second, func() bool { return strings.Count(p.Log(), "] duo_in ") == i+2 })
+			if i == 0 {
+				first = b.settled(p)
+			}
+		}
+		last := b.settled(p)
+		l.end()
+		d.awaitAll(time.Minute, duotest.Logs()...)
+		b.stop(p)
+		d.update()
+		b.t.Logf("%d reloads: %d events, 0 missing, %d twice; after the first %s, after the last %s", reloads, len(d.count), d.twice(), usage(first), usage(last))
+		if d.twice() > reloads*perCallback {
+			b.t.Errorf("%d records came twice", d.twice())
+		}
+		// One to three connections are open, and what the runtime and the
+		// allocator keep for the next time varies.
+		const files, threads, memory = 2, 4, 8 << 20
+		if last.Files > first.Files+files || last.Threads > first.Threads+threads || last.Resident > first.Resident+memory {
+			b.t.Errorf("%d reloads later the process holds more", reloads-1)
+		}
+	})
+}
+
+// settled is the least that a host holds within a second: connections and chunks
+// come and go.
+func (b *bed) settled(p *flbtest.Process) (least flbtest.Usage) {
+	b.t.Helper()
+	for i := range 20 {
+		u, err := p.Usage()
+		if err != nil {
+			b.t.Fatal(err)
+		}
+		if i == 0 {
+			least = u
+		}
+		least.Files, least.Threads, least.Resident = min(least.Files, u.Files), min(least.Threads, u.Threads), min(least.Resident, u.Resident)
+		pause(50 * time.Millisecond)
+	}
+	return least
+}
+
+func usage(u flbtest.Usage) string {
+	return fmt.Sprintf("%d files, %d threads, %.1f MiB", u.Files, u.Threads, float64(u.Resident)/(1<<20))
+}
