@@ -19,9 +19,8 @@ import (
 
 const (
 	lockWait    = 10 * time.Second       // for an owner that is about to stop, as in a fast restart
-	pollersStop = 150 * time.Millisecond // of the 500 ms that a stop may take
-	saverStop   = 250 * time.Millisecond
-	idleStop    = 100 * time.Millisecond // of saverStop, for cursors that nothing is lost without
+	workStop    = 350 * time.Millisecond // of the 500 ms that a stop may take, for pollers and saver
+	idleStop    = 100 * time.Millisecond // of workStop, for cursors that nothing is lost without
 	retrySave   = 2 * time.Second
 	repeatError = time.Minute     // how often a lasting failure to save is said
 	repeatOut   = 5 * time.Minute // how often an unusable checkpoint is said
@@ -552,11 +551,15 @@ func (in *instance) Stop(now time.Time) {
 	in.mu.Unlock()
 	in.announce()
 	in.cancel()
-	if !within(pollersStop, in.pollers.Wait) {
+	pollers := ended(in.pollers.Wait)
+	saver := ended(func() { in.saver.Wait(); in.commit(now) })
+	late, cancel := context.WithTimeout(context.Background(), workStop)
+	defer cancel()
+	if !inTime(late, pollers) {
 		in.log.Warn("a poller has not stopped in time; its page is read again at the next start")
 	}
 	(&http.Client{Transport: in.transport}).CloseIdleConnections()
-	if !within(saverStop, func() { in.saver.Wait(); in.commit(now) }) {
+	if !inTime(late, saver) {
 		in.log.Warn("the checkpoints could not be saved in time; what came since the last save is delivered again at the next start")
 	}
 }
@@ -613,14 +616,24 @@ func (in *instance) release() {
 	}
 }
 
-// within runs f and reports whether it ended within d. If not, it goes on.
-func within(d time.Duration, f func()) bool {
+// ended runs f and returns what is closed at its end.
+func ended(f func()) <-chan struct{} {
 	done := make(chan struct{})
 	go func() { defer close(done); f() }()
+	return done
+}
+
+// inTime waits for done, and reports whether that came before it was late.
+func inTime(late context.Context, done <-chan struct{}) bool {
 	select {
 	case <-done:
 		return true
-	case <-time.After(d):
+	case <-late.Done():
+	}
+	select {
+	case <-done:
+		return true
+	default:
 		return false
 	}
 }

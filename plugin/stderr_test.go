@@ -7,8 +7,6 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
-
-	"duo_in/duo/duotest"
 )
 
 // stuckFile is what nobody reads until somebody does.
@@ -71,37 +69,4 @@ func TestStuckStderr(t *testing.T) {
 			})
 		})
 	}
-}
-
-// An instance that has something to say ends in time, also where all that it
-// needs is stuck: stderr, its call and its disk.
-func TestStopWithStuckStderr(t *testing.T) {
-	synctest.Test(t, func(t *testing.T) {
-		w := newWorld(t, duotest.Config{})
-		w.server.Fault(duotest.Fault{Kind: duotest.FaultHang, N: -1})
-		in, file := w.make(), newStuckFile()
-		in.lines.stderr = newSink(file)
-		if err := in.Start(time.Now()); err != nil {
-			t.Fatal(err)
-		}
-		in.Pause(time.Now())
-		w.run(in, time.Minute, nil)
-		hold := make(chan struct{})
-		in.pollers.Go(func() { <-hold }) // a poller that hangs for good
-		in.saver.Go(func() { <-hold })   // a write that does
-		in.log.Warn("something to say")
-		begin := time.Now()
-		in.Stop(time.Now())
-		if took := time.Since(begin); took > 500*time.Millisecond {
-			t.Errorf("Stop took %v", took)
-		}
-		close(hold)
-		close(file.read)
-		synctest.Wait()
-		for _, want := range []string{"something to say", "a poller has not stopped in time", "could not be saved in time"} {
-			if got := strings.Count(file.String(), want); got != 1 {
-				t.Errorf("%q was said %d times:\n%s", want, got, file.String())
-			}
-		}
-	})
 }

@@ -3,11 +3,62 @@ package main
 import (
 	"os"
 	"runtime"
+	"strings"
 	"testing"
+	"testing/synctest"
 	"time"
+
+	"github.com/google/go-cmp/cmp"
 
 	"duo_in/duo/duotest"
 )
+
+// An instance that has something to say ends in time, whatever is stuck with it:
+// stderr, a poller, a disk. A disk that is slow has all the time there is, also
+// while a poller is stuck.
+func TestStopWhileStuck(t *testing.T) {
+	const noPoller, noDisk = "a poller has not stopped in time", "could not be saved in time"
+	for _, c := range []struct {
+		name  string
+		write time.Duration // how long the disk takes
+		said  map[string]int
+	}{
+		{"all is stuck", time.Minute, map[string]int{"something to say": 1, noPoller: 1, noDisk: 1}},
+		{"the disk is slow", workStop - time.Millisecond, map[string]int{"something to say": 1, noPoller: 1, noDisk: 0}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, duotest.Config{})
+				w.server.Fault(duotest.Fault{Kind: duotest.FaultHang, N: -1})
+				in, file, hold := w.make(), newStuckFile(), make(chan struct{})
+				in.lines.stderr = newSink(file)
+				if err := in.Start(time.Now()); err != nil {
+					t.Fatal(err)
+				}
+				in.Pause(time.Now())
+				in.pollers.Go(func() { <-hold })
+				in.saver.Go(func() { <-in.ctx.Done(); time.Sleep(c.write) })
+				in.log.Warn("something to say")
+				begin := time.Now()
+				in.Stop(time.Now())
+				if took := time.Since(begin); took > workStop+stderrStop {
+					t.Errorf("Stop took %v, more than %v", took, workStop+stderrStop)
+				}
+				close(hold)
+				close(file.read)
+				time.Sleep(c.write)
+				synctest.Wait()
+				said := map[string]int{}
+				for text := range c.said {
+					said[text] = strings.Count(file.String(), text)
+				}
+				if diff := cmp.Diff(c.said, said); diff != "" {
+					t.Errorf("how often was said (-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
 
 // TestRoundsLeaveNothing starts and stops a hundred instances in one process, as
 // hot reloads do, in turn after they have delivered, while they are paused and
