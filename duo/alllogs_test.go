@@ -14,7 +14,7 @@ import (
 	"duo_in/duo/duotest"
 )
 
-var borders = flag.Int("borders", 4, "at how many places TestFullPagesOfSeconds puts a page border, evenly over 1,500 records")
+var borders = flag.Int("borders", 2, "at how many places TestFullPagesOfSeconds puts a page border, evenly over 1,500 records")
 
 // Every log that there is, with odd records among the others, arrives whole
 // and once.
@@ -27,7 +27,7 @@ func TestEveryLogArrivesOnce(t *testing.T) {
 				g := duotest.NewGenerator(log, 7, duotest.Options{Quirks: 0.5})
 				a.server.Add(log, g.Spread(now.Add(-2*time.Hour), now.Add(-3*time.Minute), 2500)...)
 				r := a.read(log, defaults, duo.NewCursor(now.Add(-3*time.Hour), now))
-				time.Sleep(time.Hour)
+				time.Sleep(15 * time.Minute)
 				sameOnce(t, texts(a.server.Records(log)), r.gotRaw())
 				if n := len(slices.Compact(slices.Sorted(slices.Values(r.events)))); n != len(r.events) {
 					t.Errorf("%d of %d event_ids are unique", n, len(r.events))
@@ -132,13 +132,13 @@ func TestRetiredLog(t *testing.T) {
 					backlog(a.server, log, 50)
 					a.server.Retire(log, status)
 					r := a.read(log, defaults, duo.NewCursor(time.Now().Add(-25*time.Hour), time.Now()))
-					time.Sleep(6 * time.Hour)
+					time.Sleep(2 * time.Hour)
 					lines := r.logs.all()
 					if len(lines) != 1 || !strings.HasPrefix(lines[0], "WARN "+log+": ") {
 						t.Errorf("log: %q", lines)
 					}
-					if n := a.server.Count(log).Calls; n > 6*12 {
-						t.Errorf("%d calls in 6 hours, more than one in 5 minutes", n)
+					if n := a.server.Count(log).Calls; n > 2*12 {
+						t.Errorf("%d calls in 2 hours, more than one in 5 minutes", n)
 					}
 					a.server.Retire(log, 0)
 					time.Sleep(time.Hour)

@@ -75,7 +75,7 @@ func TestLateEventsWhileClockAhead(t *testing.T) {
 		a.now = clock.now
 		backlog(a.server, "activity", 3000)
 		r := a.read("activity", defaults, duo.NewCursor(start.Add(-25*time.Hour), start))
-		g := duotest.NewGenerator("activity", 3, duotest.Options{})
+		g := duotest.NewGenerator("activity", 3, small)
 		for i := range 2000 {
 			now := time.Now()
 			if i%10 == 0 {

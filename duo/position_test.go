@@ -2,6 +2,7 @@ package duo
 
 import (
 	"errors"
+	"flag"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -94,11 +95,13 @@ func (d *trustDuo) read(l Log, c Cursor, now time.Time, got map[string]int) Curs
 	return throughJSON(d.t, next)
 }
 
+var walks = flag.Uint64("walks", 20, "how many random hours TestPositionDelivers reads")
+
 // Whatever the order, the page size and the form of the offset, and with events
 // filed late: each arrives once.
 func TestPositionDelivers(t *testing.T) {
 	l := trustMonitor()
-	for seed := range uint64(100) {
+	for seed := range *walks {
 		r := rand.New(rand.NewPCG(seed, 0))
 		d := &trustDuo{t: t, page: 1 + r.IntN(5), newest: r.IntN(2) == 0, opaque: r.IntN(2) == 0, ends: r.IntN(2) == 0}
 		w := Window{Delay: 2 * time.Minute, Overlap: 5 * time.Minute, PollInterval: time.Minute, PageSize: 1 + r.IntN(5)}

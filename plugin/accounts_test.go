@@ -37,11 +37,11 @@ func childNo(n int) duotest.Child {
 	return duotest.Child{ID: fmt.Sprintf("DA%03d", n), Name: fmt.Sprint("Example ", n), Host: fmt.Sprintf("api-%08d.duosecurity.com", n+1)}
 }
 
-// file gives each log of a child n events of the time between from and to ago.
+// file gives each log of a child n small events of the time between from and to ago.
 func file(a *duotest.Account, seed uint64, from, to time.Duration, n int) {
 	now := time.Now()
 	for i, log := range defaultLogs {
-		a.Add(log, duotest.NewRecords(log, seed*10+uint64(i), now.Add(-from), now.Add(-to), n)...)
+		a.Add(log, duotest.NewGenerator(log, seed*10+uint64(i), small).Spread(now.Add(-from), now.Add(-to), n)...)
 	}
 }
 
@@ -159,10 +159,10 @@ func TestChildThatGoesAndComesBack(t *testing.T) {
 		t.Run(between, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newProvider(t, duotest.Config{}, 2)
-				w.set["poll_interval"] = "10s"
+				w.set["poll_interval"], w.queue = "10s", 1<<20
 				here, away := w.server.Child("DA000"), w.server.Child("DA001")
-				file(here, 1, 20*time.Hour, 3*time.Minute, 3000)
-				file(away, 2, 20*time.Hour, 3*time.Minute, 3000)
+				file(here, 1, 20*time.Hour, 3*time.Minute, 1500)
+				file(away, 2, 20*time.Hour, 3*time.Minute, 1500)
 				in := w.start()
 				w.pause(in)
 				w.run(in, 5*time.Minute, nil)

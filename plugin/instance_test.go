@@ -33,6 +33,7 @@ type world struct {
 	late   time.Duration     // how long the host holds a batch before cleanup
 	slow   int               // batches of more bytes are taken, but late
 	ring   ring              // outlives no kill
+	queue  int               // bytes that an instance's queue may hold; 0: as in production
 
 	emitter bool // a filter's emitter throws away what it gets after the pause of an end
 }
@@ -92,6 +93,9 @@ func (w *world) make() *instance {
 	}
 	tr.Proxy, tr.DialContext, tr.TLSClientConfig.RootCAs = nil, w.pipe.DialContext, w.pipe.Pool()
 	in.transport = http.RoundTripper(tr)
+	if w.queue > 0 {
+		in.queue = newQueue(w.queue)
+	}
 	w.t.Cleanup(tr.CloseIdleConnections)
 	return in
 }
@@ -221,10 +225,20 @@ func bodiesOf(t *testing.T, data []byte) (bodies []map[any]any) {
 	return bodies
 }
 
-// trickle files an event every gap until stopped.
+// small is for tests of many events: the race detector takes half a millisecond
+// over one of full size, each time that it is read.
+var small = duotest.Options{Small: true}
+
+// backlog files n small events of the last 20 hours, none younger than to.
+func (w *world) backlog(log string, to time.Duration, n int) {
+	now := time.Now()
+	w.server.Add(log, duotest.NewGenerator(log, 1, small).Spread(now.Add(-20*time.Hour), now.Add(-to), n)...)
+}
+
+// trickle files a small event every gap until stopped.
 func (w *world) trickle(log string, gap time.Duration) (stop func()) {
 	done, over := make(chan struct{}), make(chan struct{})
-	g := duotest.NewGenerator(log, 99, duotest.Options{})
+	g := duotest.NewGenerator(log, 99, small)
 	go func() {
 		defer close(over)
 		tick := time.NewTicker(gap)
@@ -245,7 +259,7 @@ func TestPauseOneSecondInFour(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, duotest.Config{})
 		in := w.start()
-		stop := w.trickle("activity", 300*time.Millisecond)
+		stop := w.trickle("activity", time.Second)
 		most := 0
 		w.run(in, time.Hour, func(tick int) {
 			switch tick % 16 {
@@ -282,6 +296,7 @@ func TestKillsAtRandomInstants(t *testing.T) {
 				rnd := rand.New(rand.NewPCG(seed, 0))
 				w := newWorld(t, duotest.Config{})
 				w.set["poll_interval"], w.set["page_size"], w.set["batch_size"] = "10s", "50", "64K"
+				w.queue = 256 << 10 // else each start reads all that there is
 				now := time.Now()
 				w.server.Add("activity", duotest.NewRecords("activity", seed, now.Add(-20*time.Hour), now, 4000)...)
 				stop := w.trickle("activity", 500*time.Millisecond)
@@ -294,7 +309,7 @@ func TestKillsAtRandomInstants(t *testing.T) {
 				}
 				stop()
 				in := w.start()
-				w.run(in, 10*time.Minute, nil)
+				w.run(in, 3*time.Minute, nil)
 				w.stop(in)
 				// settle of 2 s is at most three callbacks of 64 KiB, of about 40
 				// records of 700 bytes and more, and a page.
@@ -313,6 +328,7 @@ func TestCleanStopsLoseNothing(t *testing.T) {
 				rnd := rand.New(rand.NewPCG(1, 2))
 				w := newWorld(t, duotest.Config{})
 				w.set["poll_interval"], w.set["page_size"], w.set["batch_size"] = "10s", "50", "64K"
+				w.queue = 256 << 10 // else each start reads all that there is
 				now := time.Now()
 				w.server.Add("activity", duotest.NewRecords("activity", 1, now.Add(-20*time.Hour), now, 4000)...)
 				const stops = 30
@@ -332,7 +348,7 @@ func TestCleanStopsLoseNothing(t *testing.T) {
 					w.emitter = false
 				}
 				in := w.start()
-				w.run(in, 10*time.Minute, nil)
+				w.run(in, 3*time.Minute, nil)
 				w.stop(in)
 				w.check("activity", stops*95)
 			})
@@ -346,6 +362,7 @@ func TestStopWhileBuffersAreFull(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, duotest.Config{})
 		w.set["page_size"], w.set["batch_size"] = "50", "64K"
+		w.queue = 256 << 10
 		now := time.Now()
 		w.server.Add("activity", duotest.NewRecords("activity", 1, now.Add(-20*time.Hour), now.Add(-time.Hour), 2000)...)
 		for range 10 {
@@ -503,14 +520,17 @@ func TestStopDuringHangingCall(t *testing.T) {
 func TestPauseForHoursBoundsMemoryAndCalls(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t, duotest.Config{})
-		now := time.Now()
-		w.server.Add("activity", duotest.NewRecords("activity", 1, now.Add(-20*time.Hour), now.Add(-time.Hour), 30000)...)
+		if most := w.make().queue.max; most != 8<<20 {
+			t.Errorf("the queue may hold %d bytes, want 8 MiB", most)
+		}
+		w.queue = 1 << 20
+		w.backlog("activity", time.Hour, 6000)
 		in := w.start()
 		w.pause(in)
 		w.run(in, 6*time.Hour, nil)
 		in.queue.mu.Lock()
-		if n := in.queue.bytes; n > 8<<20 {
-			t.Errorf("the queue holds %d bytes", n)
+		if n := in.queue.bytes; n > w.queue || n < w.queue*3/4 {
+			t.Errorf("the queue holds %d bytes, want it full at %d", n, w.queue)
 		}
 		in.queue.mu.Unlock()
 		calls := len(w.server.Calls())

@@ -90,6 +90,30 @@ func TestKeysStandInDuosOrder(t *testing.T) {
 	}
 }
 
+// TestSmall asserts that small records have the ids and times that whole ones of the same seed have, and that what has no id
+// or a quirk stays whole.
+func TestSmall(t *testing.T) {
+	for _, k := range kinds {
+		whole, small := NewGenerator(k.name, 1, Options{}), NewGenerator(k.name, 1, Options{Small: true})
+		for range 20 {
+			want, got := whole.At(epoch), small.At(epoch)
+			if k.id == "" && !slices.Equal(want, got) {
+				t.Errorf("%s: without an id: %s, want %s", k.name, got, want)
+			}
+			if k.id != "" && len(got) > 150 {
+				t.Errorf("%s: %d bytes: %s", k.name, len(got), got)
+			}
+			if w, g := k.read(want, time.Time{}), k.read(got, time.Time{}); w.cursor != g.cursor {
+				t.Errorf("%s: %s is read as %v, want %v", k.name, got, g.cursor, w.cursor)
+			}
+		}
+		whole, small = NewGenerator(k.name, 1, Options{Quirks: 1}), NewGenerator(k.name, 1, Options{Quirks: 1, Small: true})
+		if want, got := whole.Spread(epoch, epoch, 20), small.Spread(epoch, epoch, 20); !slices.EqualFunc(want, got, slices.Equal) {
+			t.Errorf("%s: records with quirks are not whole", k.name)
+		}
+	}
+}
+
 // TestVariety asserts that what a pipeline may want to tell apart is there.
 func TestVariety(t *testing.T) {
 	want := map[string][]string{
