@@ -2,8 +2,10 @@ package checkpoint
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -129,7 +131,15 @@ func (l *lock) giveBack() error {
 	if l.within {
 		return nil
 	}
-	return l.file.Unlock()
+	return l.naming(l.file.Unlock())
+}
+
+// naming adds the lock file's path to an error of flock, which does not name it.
+func (l *lock) naming(err error) error {
+	if err == nil || errors.As(err, new(*fs.PathError)) {
+		return err
+	}
+	return &fs.PathError{Op: "flock", Path: l.path, Err: err}
 }
 
 // shut locks the file, and writes into it who has it; of several that share it, the last one.
@@ -141,7 +151,7 @@ func (l *lock) shut() (again bool, err error) {
 	}
 	ok, err := try()
 	if err != nil {
-		return false, fmt.Errorf("%w: checkpoint_dir must be writable, and on a file system that has flock", err)
+		return false, fmt.Errorf("%w: checkpoint_dir must be writable, and on a file system that has flock", l.naming(err))
 	}
 	if !ok {
 		pid, owner := holder(l.path)
@@ -177,7 +187,7 @@ func (l *lock) hold() error {
 	if _, err := l.shut(); err != nil {
 		return err
 	}
-	return removed.Unlock()
+	return l.naming(removed.Unlock())
 }
 
 // holder returns who wrote itself into the lock file; 0 and "" if nobody can be made out.
