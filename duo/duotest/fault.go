@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -24,6 +25,7 @@ const (
 	FaultRateLimit FaultKind = "rate limit" // 429 42901 with Retry-After: 120
 	FaultHang      FaultKind = "hang"       // no answer, until the client leaves or the listener is closed
 	FaultReset     FaultKind = "reset"      // the connection is reset; in memory, it ends
+	FaultHints     FaultKind = "hints"      // 103 Early Hints with a header, again and again, until the client leaves
 	FaultHuge      FaultKind = "huge"       // 200 and Size bytes of a page with one enormous record
 )
 
@@ -128,6 +130,7 @@ var fixedAnswers = map[FaultKind]fixedAnswer{
 	FaultRedirect:  {http.StatusFound, "text/html; charset=utf-8", htmlBody, map[string]string{"Location": "https://login.example.com/"}},
 	FaultHuge:      {http.StatusOK, "application/json", nil, nil},
 	FaultHang:      {},
+	FaultHints:     {},
 	FaultReset:     {},
 }
 
@@ -168,6 +171,12 @@ func sendFixed(w http.ResponseWriter, r *http.Request, f Fault) {
 		panic(http.ErrAbortHandler)
 	case FaultReset:
 		reset(r)
+	case FaultHints:
+		w.Header().Set("Link", strings.Repeat("x", 1000))
+		for r.Context().Err() == nil {
+			w.WriteHeader(http.StatusEarlyHints)
+		}
+		panic(http.ErrAbortHandler)
 	}
 	w.Header().Set("Content-Type", fixed.contentType)
 	for name, value := range fixed.header {
