@@ -41,7 +41,7 @@ type Account struct {
 // returned as such and costs the others nothing; the errors are Get's, and one
 // for what is no list or has too many entries.
 func (c *Client) Accounts(ctx context.Context) ([]Account, error) {
-	a, err := c.call(ctx, http.MethodPost, accountList, url.Values{})
+	a, err := c.call(ctx, http.MethodPost, accountList, url.Values{}, nil)
 	if err != nil {
 		return nil, err
 	}

@@ -3,7 +3,6 @@ package duo
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"maps"
@@ -15,6 +14,8 @@ import (
 	"time"
 
 	duoapi "github.com/duosecurity/duo_api_golang"
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // Credentials are the keys of an Admin API application and the host they
@@ -62,16 +63,19 @@ type Answer struct {
 	Body []byte
 	Date time.Time // of the answer, by Duo's clock; zero if there was none
 	Sent time.Time // when the call was made, by the local clock
+	left int       // bytes that were left out of records, of an answer that was cut
+	cut  bool      // records were left out at its end
 }
 
 // Get makes one call, signed anew. Errors are an [*APIError], a
 // [*RateLimitError], [ErrTooLarge], or say why no answer came; the Answer's
 // times are set in each case where they are known.
 func (c *Client) Get(ctx context.Context, path string, params url.Values) (Answer, error) {
-	return c.call(ctx, http.MethodGet, path, params)
+	return c.call(ctx, http.MethodGet, path, params, nil)
 }
 
-func (c *Client) call(ctx context.Context, method, path string, params url.Values) (Answer, error) {
+// call makes a call whose answer goes through cut, if that is not nil.
+func (c *Client) call(ctx context.Context, method, path string, params url.Values, cut *cutter) (Answer, error) {
 	if c.account != "" {
 		params = maps.Clone(params)
 		params.Set("account_id", c.account)
@@ -80,7 +84,7 @@ func (c *Client) call(ctx context.Context, method, path string, params url.Value
 	defer c.mu.Unlock()
 	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, fmt.Errorf("%w within %s", errNoAnswer, c.timeout))
 	defer cancel()
-	c.bind.ctx = ctx
+	c.bind.ctx, c.bind.cut = ctx, cut
 
 	a := Answer{Sent: c.Now()}
 	resp, body, err := c.api.SignedCall(method, path, params, duoapi.UseTimeout)
@@ -91,6 +95,9 @@ func (c *Client) call(ctx context.Context, method, path string, params url.Value
 		return a, callError(ctx, err)
 	}
 	a.Body = body
+	if cut != nil {
+		a.left, a.cut = cut.left, cut.ended
+	}
 	return a, refusal(resp, a)
 }
 
@@ -113,10 +120,10 @@ func refusal(resp *http.Response, a Answer) error {
 	if e.Status == http.StatusOK && looksLikePage(a.Body) {
 		return nil
 	}
-	var f failure
-	switch err := json.Unmarshal(a.Body, &f); {
-	case e.Status == http.StatusOK && err == nil && f.Stat != "FAIL":
-		return nil
+	f, err := readFailure(a.Body)
+	switch {
+	case e.Status == http.StatusOK && looksLikeObject(a.Body) && (err != nil || text(f.Stat) != "FAIL"):
+		return nil // what is not right about it the parser says, or mends
 	case err != nil:
 		e.Message = "not JSON but " + describe(resp, a.Body)
 		if e.Status == http.StatusOK {
@@ -124,7 +131,7 @@ func refusal(resp *http.Response, a Answer) error {
 		}
 		return e
 	}
-	e.Code, e.Message, e.Detail = f.code(), f.Message, f.Detail
+	e.Code, e.Message, e.Detail = f.code(), text(f.Message), text(f.Detail)
 	if e.Status == http.StatusOK {
 		e.Status = http.StatusBadGateway
 		if e.Code >= 40000 && e.Code < 60000 {
@@ -140,15 +147,23 @@ func refusal(resp *http.Response, a Answer) error {
 // looksLikePage spares a page the second reading that finding stat FAIL takes.
 // A page that happens to hold the word is read twice, and is still a page.
 func looksLikePage(body []byte) bool {
-	return bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")) && !bytes.Contains(body, []byte(`"FAIL"`))
+	return looksLikeObject(body) && !bytes.Contains(body, []byte(`"FAIL"`))
 }
 
-// failure is the body of a refusal. Code can be a number, a string or empty.
+func looksLikeObject(body []byte) bool { return bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")) }
+
+// failure is the body of a refusal. Each field can be of any type: code can be a
+// number, a string or empty.
 type failure struct {
-	Stat    string          `json:"stat"`
-	Code    json.RawMessage `json:"code"`
-	Message string          `json:"message"`
-	Detail  string          `json:"message_detail"`
+	Stat    jsontext.Value `json:"stat"`
+	Code    jsontext.Value `json:"code"`
+	Message jsontext.Value `json:"message"`
+	Detail  jsontext.Value `json:"message_detail"`
+}
+
+// readFailure reads a body without holding more of it than those four.
+func readFailure(body []byte) (f failure, err error) {
+	return f, json.Unmarshal(body, &f, lenient)
 }
 
 func (f failure) code() int {
@@ -156,21 +171,20 @@ func (f failure) code() int {
 	return n
 }
 
-// UnmarshalJSON reads the four fields one by one, so that an odd type in one
-// of them does not hide the others.
-func (f *failure) UnmarshalJSON(b []byte) error {
-	var fields map[string]json.RawMessage
-	if err := json.Unmarshal(b, &fields); err != nil {
-		return err
+// maxText bounds, in bytes, what is shown of one text that a server sent.
+const maxText = 500
+
+// text is what a value says: a string's own text, of others their JSON; of null
+// nothing.
+func text(v jsontext.Value) string {
+	s := scalar(v)
+	if k := v.Kind(); k != '"' && k != 'n' && k != 'N' {
+		s = string(v)
 	}
-	text := func(key string) (s string) {
-		if json.Unmarshal(fields[key], &s) != nil {
-			return string(fields[key])
-		}
-		return s
+	if len(s) > maxText {
+		s = strings.ToValidUTF8(s[:maxText], "") + " ..."
 	}
-	f.Stat, f.Message, f.Detail, f.Code = text("stat"), text("message"), text("message_detail"), fields["code"]
-	return nil
+	return s
 }
 
 // describe says in a few words what an answer that is not JSON looks like.

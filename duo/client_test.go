@@ -289,7 +289,7 @@ func TestBodyLimit(t *testing.T) {
 // signature.
 func TestRateLimitComesBackAtOnce(t *testing.T) {
 	for header, want := range map[string]time.Duration{
-		"": 0, "120": 2 * time.Minute, "0": 0, "-1": 0, "soon": 0, "Wed, 21 Oct 2026 07:28:00 GMT": 0, "99999999": time.Hour, "99999999999999999999": 0,
+		"": 0, "120": 2 * time.Minute, "0": 0, "-1": 0, "soon": 0, "Wed, 21 Oct 2026 07:28:00 GMT": 0, "99999999": time.Hour, "9223372037": time.Hour, "18446744074": time.Hour, "99999999999999999999": 0,
 	} {
 		t.Run(header, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

@@ -40,8 +40,9 @@ type RateLimitError struct {
 func (e *RateLimitError) Error() string { return "HTTP 429: too many requests" }
 
 var (
-	// ErrTooLarge is returned for an answer beyond the limit of a body.
-	ErrTooLarge = fmt.Errorf("the answer is larger than %d MiB", maxBody>>20)
+	// ErrTooLarge is returned for an answer beyond the limit of a body, or with
+	// more records than anybody asks for.
+	ErrTooLarge = fmt.Errorf("the answer is larger than %d MiB, or has more than %d records", maxBody>>20, maxRecords)
 	// ErrNotPage is returned for an answer that cannot be read as a page.
 	ErrNotPage = errors.New("the answer is not a page of records")
 	// ErrPaging is returned for a page that leads nowhere: the same

@@ -3,6 +3,7 @@ package duo
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"strconv"
 	"strings"
@@ -15,6 +16,7 @@ type Page struct {
 	Records []Record
 	Next    string // next_offset as it is sent back; empty at the end
 	Total   int    // records in the whole window, as far as Duo says: a hint; 0 if it does not
+	cut     bool   // the page had more records behind these
 }
 
 // end is the place of the page's last record in Duo's order: the millisecond of
@@ -59,16 +61,35 @@ func offsetTime(next string) Millis {
 
 // ParsePage reads the body of an answer: a response that holds the log's list
 // or is the list itself, and metadata within or beside it. The records keep
-// their bytes. Errors are [ErrNotPage] with what was odd.
+// their bytes, unless the answer nests deeper than 10,000 levels: then what is
+// deeper is text. Errors are [ErrTooLarge], and [ErrNotPage] with what was odd.
 func ParsePage(l Log, body []byte) (Page, error) {
 	p := pageParser{log: l, dec: jsontext.NewDecoder(bytes.NewBuffer(body), lenient)}
-	if err := p.object(p.top); err != nil {
+	err := p.object(p.top)
+	if tooDeep(err) {
+		var c cutter
+		if body, err = c.read(bytes.NewReader(body)); err == nil {
+			p = pageParser{log: l, dec: jsontext.NewDecoder(bytes.NewBuffer(body), lenient)}
+			err = p.object(p.top)
+		}
+	}
+	if errors.Is(err, ErrTooLarge) || errors.Is(err, ErrNotPage) {
+		return Page{}, err
+	}
+	if err != nil {
 		return Page{}, fmt.Errorf("%w: %v", ErrNotPage, err)
 	}
 	if !p.listed {
 		return Page{}, fmt.Errorf("%w: it has no %s", ErrNotPage, strings.TrimSuffix("response."+l.List, "."))
 	}
 	return p.page, nil
+}
+
+// tooDeep reports whether an error is jsontext's for what nests too deep, which
+// it does not export.
+func tooDeep(err error) bool {
+	var syntax *jsontext.SyntacticError
+	return errors.As(err, &syntax) && syntax.Err != nil && syntax.Err.Error() == "exceeded max depth"
 }
 
 // pageParser walks an answer in one pass.
@@ -132,6 +153,9 @@ func (p *pageParser) list() error {
 	}
 	p.listed = true
 	for p.dec.PeekKind() != ']' {
+		if len(p.page.Records) == maxRecords {
+			return ErrTooLarge
+		}
 		v, err := p.dec.ReadValue()
 		if err != nil {
 			return err
@@ -147,14 +171,20 @@ func (p *pageParser) metadata(name string) error {
 	if err != nil {
 		return err
 	}
-	switch name {
-	case "next_offset":
+	switch {
+	case name == "next_offset" && len(v) > maxOffset:
+		// It could be neither sent nor stored.
+		return fmt.Errorf("next_offset has %d bytes, more than %d", len(v), maxOffset)
+	case name == "next_offset":
 		p.page.Next = nextOffset(v)
-	case "total_objects":
+	case name == "total_objects":
 		p.page.Total = total(v)
 	}
 	return nil
 }
+
+// maxOffset bounds a next_offset, in bytes; Duo's have about 60.
+const maxOffset = 4 << 10
 
 // total reads N and {"relation": "eq", "value": N}.
 func total(v jsontext.Value) int {

@@ -42,9 +42,11 @@ type Poller struct {
 
 	pageSize int           // what is asked for; less than Window.PageSize after too large pages
 	goodRun  int           // good pages since pageSize last changed
+	cut      bool          // the next answer is cut to what can be read: fewer records cannot be asked for
 	behind   time.Duration // how far Duo's clock is behind ours
 	anew     bool          // the window was opened anew because of that
 	missed   Millis        // what may be gone, not yet said
+	leftOut  int           // bytes of the last page's records, not yet said
 	crowded  Millis        // the latest second that was said to be too full
 	hung     bool          // the last call took long, and failed
 	full     bool          // that more is within the overlap than can be remembered was said
@@ -126,7 +128,11 @@ func (p *Poller) step(ctx context.Context) (time.Duration, error) {
 }
 
 func (p *Poller) fetch(ctx context.Context, now time.Time) (Page, error) {
-	a, err := p.Client.Get(ctx, p.Log.Path, p.Cursor.Params(p.Log, now, p.pageSize))
+	var cut *cutter
+	if p.cut {
+		cut = &cutter{mayEnd: !p.sized()}
+	}
+	a, err := p.Client.call(ctx, http.MethodGet, p.Log.Path, p.Cursor.Params(p.Log, now, p.pageSize), cut)
 	if !a.Date.IsZero() {
 		// Date has whole seconds, so less than one is no difference.
 		if p.behind = a.Sent.Sub(a.Date); p.behind <= time.Second {
@@ -136,8 +142,15 @@ func (p *Poller) fetch(ctx context.Context, now time.Time) (Page, error) {
 	if err != nil {
 		return Page{}, err
 	}
-	return ParsePage(p.Log, a.Body)
+	page, err := ParsePage(p.Log, a.Body)
+	page.cut, p.leftOut = a.cut, a.left
+	// What had to be cut will be again, as long as pages do not get smaller.
+	p.cut = p.cut && err == nil && (a.cut || a.left > 0)
+	return page, err
 }
+
+// sized reports whether the log can be asked for fewer records.
+func (p *Poller) sized() bool { return p.Log.paging.params(p.Cursor, time.Time{}, 1).Has("limit") }
 
 // failed notes a failed call, says so if the trouble is new, and returns how
 // long to wait.
@@ -159,8 +172,11 @@ func (p *Poller) failed(err error) time.Duration {
 	switch {
 	case t.kind == "429":
 		p.pace.limited()
-	case errors.Is(err, ErrTooLarge) && p.pageSize > minPageSize:
+	case errors.Is(err, ErrTooLarge) && p.sized() && p.pageSize > minPageSize:
 		p.pageSize, p.goodRun = max(p.pageSize/2, minPageSize), 0
+		return 0
+	case errors.Is(err, ErrTooLarge) && !p.cut:
+		p.cut = true
 		return 0
 	case errors.As(err, &api) && api.Status == http.StatusBadRequest, errors.Is(err, ErrPaging) && p.state.calls >= 3:
 		if c, ok := p.Cursor.Reopen(); ok {
@@ -197,6 +213,10 @@ func (p *Poller) warn(next Cursor, records int) {
 	if p.missed != 0 {
 		p.Logger.Warn(p.Name + ": the checkpoint is older than the 180 days that Duo keeps; events before " + p.missed.String() + " that were not yet read are gone")
 		p.missed = 0
+	}
+	if p.leftOut > 0 {
+		p.Logger.Error(fmt.Sprintf("%s: a record is larger than can be read: %d bytes of it are left out, the rest is delivered", p.Name, p.leftOut))
+		p.leftOut = 0
 	}
 	if next.Crowded > p.crowded {
 		p.crowded = next.Crowded

@@ -90,14 +90,19 @@ func (r Record) eventID(nth int) string {
 	return s
 }
 
+// maxSorted is how large a record, in bytes, may be for its keys to be sorted: a
+// hundred times the largest that was seen.
+const maxSorted = 1 << 20
+
 // contentHash is the first 64 bits of the SHA-256 of the record with its keys
-// sorted at every level and no white space, so that it is the same on every
-// read. It is part of what is stored and delivered: changing it makes every
-// event look new.
+// sorted at every level, those of more than 1 MiB in Duo's order, and no white
+// space, so that it is the same on every read. It is part of what is stored and
+// delivered: changing it makes every event look new.
 func contentHash(raw []byte) uint64 {
 	v := jsontext.Value(bytes.Clone(raw))
-	// What cannot be sorted is hashed as it came.
-	_ = v.Format(lenient, jsontext.ReorderRawObjects(true))
+	// What cannot be sorted is hashed as it came. Sorting takes fifty times the
+	// memory of what consists of nothing but keys.
+	_ = v.Format(lenient, jsontext.ReorderRawObjects(len(raw) <= maxSorted))
 	sum := sha256.Sum256(v)
 	return binary.BigEndian.Uint64(sum[:8])
 }

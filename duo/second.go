@@ -3,6 +3,7 @@ package duo
 import (
 	"fmt"
 	"net/url"
+	"slices"
 	"strconv"
 	"time"
 )
@@ -49,7 +50,11 @@ func (b bySecond) advance(c Cursor, p Page, w Window, _ int, now time.Time) (Cur
 		begin = begin.wholeSecond() // the rest of the second in which the log is begun
 	}
 	part, first, last, later := c.split(p.Records, begin, asked)
-	n, full := len(p.Records), b.full(len(p.Records))
+	n, full := len(p.Records), b.full(len(p.Records)) || p.cut
+	if p.cut && !slices.IsSortedFunc(p.Records, func(a, b Record) int { return a.Time.Compare(b.Time) }) {
+		// What was cut off need not be the latest.
+		return c, nil, fmt.Errorf("%w, and is not in the order of time", ErrTooLarge)
+	}
 	if full && !later && last.second() < asked {
 		return c, nil, fmt.Errorf("%w: asked for records from %v on, Duo sent a page that ends at %v", ErrPaging, time.Unix(asked, 0).UTC(), last)
 	}

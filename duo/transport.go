@@ -80,6 +80,7 @@ type binder struct {
 	base      http.RoundTripper
 	userAgent string
 	ctx       context.Context // of the running call; Client.mu guards it
+	cut       *cutter         // of the running call, nil if its answer is not cut
 }
 
 func (b *binder) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -100,8 +101,22 @@ func (b *binder) RoundTrip(req *http.Request) (*http.Response, error) {
 		resp.Body.Close()
 		return nil, &RateLimitError{RetryAfter: retryAfter(resp.Header.Get("Retry-After"))}
 	}
+	if b.cut != nil && resp.StatusCode == http.StatusOK {
+		if err := b.cutBody(resp); err != nil {
+			return nil, err
+		}
+		return resp, nil
+	}
 	resp.Body = &limitedBody{ReadCloser: resp.Body, left: maxBody}
 	return resp, nil
+}
+
+// cutBody reads the body and puts what is left of it into its place.
+func (b *binder) cutBody(resp *http.Response) error {
+	defer resp.Body.Close()
+	body, err := b.cut.read(&limitedBody{ReadCloser: resp.Body, left: maxCut})
+	resp.Body = io.NopCloser(bytes.NewReader(body))
+	return err
 }
 
 // measure gives a request's body its length, which the library leaves out: it
@@ -122,11 +137,12 @@ func measure(req *http.Request) error {
 // retryAfter reads the header's form in seconds; Duo was never seen to send
 // one, so a date is not worth the trust in two clocks.
 func retryAfter(header string) time.Duration {
+	const most = int(time.Hour / time.Second)
 	s, err := strconv.Atoi(header)
 	if err != nil || s < 0 {
 		return 0
 	}
-	return min(time.Duration(s)*time.Second, time.Hour)
+	return time.Duration(min(s, most)) * time.Second
 }
 
 // limitedBody fails where io.LimitReader would end quietly: half a page must

@@ -50,7 +50,7 @@ func diagnose(err error, from source) trouble {
 	case errors.As(err, &api):
 		return diagnoseAPI(api, from)
 	case errors.Is(err, ErrTooLarge):
-		return trouble{kind: "large", level: slog.LevelWarn, text: err.Error() + "; asking for fewer records per call"}
+		return trouble{kind: "large", level: slog.LevelWarn, text: err.Error() + "; asking for fewer records per call, and if that is not enough, for their beginning"}
 	case errors.Is(err, ErrPaging), errors.Is(err, ErrNotPage):
 		return trouble{kind: "page", level: slog.LevelWarn, text: "Duo's answer cannot be used: " + err.Error() + "; retrying"}
 	}
