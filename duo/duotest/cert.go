@@ -78,9 +78,22 @@ func (s *Server) certify(name string) {
 	s.cert = processAuthority().certificate(names)
 }
 
-// tlsConfig returns a configuration with the server's certificate as it is at each handshake.
+// SetTLS has new connections be answered with another configuration, of a server whose certificate is wrong or of a proxy
+// that inspects. Nil takes that back.
+func (s *Server) SetTLS(c *tls.Config) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tls = c
+}
+
+// tlsConfig returns a configuration with the server's certificate, or that of SetTLS, as it is at each handshake.
 func (s *Server) tlsConfig() *tls.Config {
 	return &tls.Config{
+		GetConfigForClient: func(*tls.ClientHelloInfo) (*tls.Config, error) {
+			s.mu.Lock()
+			defer s.mu.Unlock()
+			return s.tls, nil
+		},
 		GetCertificate: func(*tls.ClientHelloInfo) (*tls.Certificate, error) {
 			s.mu.Lock()
 			defer s.mu.Unlock()

@@ -80,6 +80,7 @@ type Server struct {
 	children   []*Account          // in the order in which they came
 	gone       map[string]*Account // by id, children that were removed
 	cert       *tls.Certificate
+	tls        *tls.Config // nil unless it was set
 	faults     []*Fault
 	history    history
 }
