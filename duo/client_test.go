@@ -78,14 +78,17 @@ func get(c *Client) (Answer, error) {
 }
 
 // expired is a certificate for the loopback address that is valid no more.
-func expired(t *testing.T) tls.Certificate {
+func expired(t *testing.T) tls.Certificate { return selfSigned(t, time.Now().Add(-24*time.Hour)) }
+
+// selfSigned is a certificate for the loopback address that is its own root.
+func selfSigned(t *testing.T, until time.Time) tls.Certificate {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
 	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: time.Now().Add(-24 * time.Hour),
+		SerialNumber: big.NewInt(1), NotBefore: time.Now().Add(-48 * time.Hour), NotAfter: until,
 		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
@@ -204,20 +207,30 @@ func TestPageWithTheWordFAIL(t *testing.T) {
 	}
 }
 
-// The signature leaves the host in no way.
+// The signature leaves the host in no way, and goes nowhere else on it.
 func TestRedirectIsNotFollowed(t *testing.T) {
 	var followed atomic.Int32
 	other := tlsServer(t, func(http.ResponseWriter, *http.Request) { followed.Add(1) }, nil)
+	through, _ := proxy(t, http.StatusOK)
 	for _, status := range []int{301, 302, 303, 307, 308} {
-		s := tlsServer(t, func(w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, other.URL+"/login?key=1", status) }, nil)
-		_, err := get(clientOf(t, s, nil))
-		var api *APIError
-		if !errors.As(err, &api) || api.Status != status {
-			t.Fatalf("error %v, want HTTP %d", err, status)
-		}
-		want := fmt.Sprintf("the answer is a redirect to %s (HTTP %d), which is not followed: check api_host and proxy; trying again every 5 minutes", other.Listener.Addr(), status)
-		if text := diagnose(err, source{log: logs[0]}).text; text != want {
-			t.Errorf("log line %q, want %q", text, want)
+		for target, named := range map[string]string{other.URL + "/login?key=1": other.Listener.Addr().String(), "/login": "another path"} {
+			for _, via := range []*url.URL{nil, through} {
+				s := tlsServer(t, func(w http.ResponseWriter, r *http.Request) {
+					if r.URL.Path == "/login" {
+						followed.Add(1)
+					}
+					http.Redirect(w, r, target, status)
+				}, nil)
+				_, err := get(clientOf(t, s, func(_ *Credentials, c *TransportConfig) { c.Proxy = via }))
+				var api *APIError
+				if !errors.As(err, &api) || api.Status != status {
+					t.Fatalf("error %v, want HTTP %d", err, status)
+				}
+				want := fmt.Sprintf("the answer is a redirect to %s (HTTP %d), which is not followed: check api_host and proxy; trying again every 5 minutes", named, status)
+				if text := diagnose(err, source{log: logs[0]}).text; text != want {
+					t.Errorf("log line %q, want %q", text, want)
+				}
+			}
 		}
 	}
 	if n := followed.Load(); n > 0 {
@@ -406,68 +419,6 @@ type hangingBody struct{ ctx context.Context }
 
 func (b hangingBody) Read([]byte) (int, error) { <-b.ctx.Done(); return 0, b.ctx.Err() }
 func (b hangingBody) Close() error             { return nil }
-
-// proxy is a CONNECT proxy on the loopback interface.
-func proxy(t *testing.T, status int) (address *url.URL, authorization *string) {
-	t.Helper()
-	authorization = new(string)
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		*authorization = r.Header.Get("Proxy-Authorization")
-		if r.Method != http.MethodConnect || status != http.StatusOK {
-			w.WriteHeader(status)
-			return
-		}
-		target, err := net.Dial("tcp", r.Host)
-		if err != nil {
-			w.WriteHeader(http.StatusBadGateway)
-			return
-		}
-		defer target.Close()
-		w.WriteHeader(http.StatusOK)
-		conn, buffered, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			return
-		}
-		defer conn.Close()
-		go func() { _, _ = io.Copy(target, buffered); target.Close() }()
-		_, _ = io.Copy(conn, target)
-	}))
-	t.Cleanup(s.Close)
-	address, err := url.Parse(s.URL)
-	if err != nil {
-		t.Fatal(err)
-	}
-	address.User = url.UserPassword("proxyuser", "hunter2")
-	return address, authorization
-}
-
-func TestProxy(t *testing.T) {
-	s := tlsServer(t, answering(200, testPage), nil)
-	through := func(p *url.URL) *Client {
-		return clientOf(t, s, func(_ *Credentials, c *TransportConfig) { c.Proxy = p })
-	}
-	address, authorization := proxy(t, http.StatusOK)
-	a, err := get(through(address))
-	if err != nil || string(a.Body) != testPage {
-		t.Fatalf("%q, %v", a.Body, err)
-	}
-	if want := "Basic cHJveHl1c2VyOmh1bnRlcjI="; *authorization != want {
-		t.Errorf("Proxy-Authorization %q, want %q", *authorization, want)
-	}
-	refusing, _ := proxy(t, http.StatusProxyAuthRequired)
-	gone := *address
-	gone.Host = "127.0.0.1:1"
-	for name, p := range map[string]*url.URL{"that refuses": refusing, "that is gone": &gone} {
-		_, err := get(through(p))
-		if err == nil {
-			t.Fatalf("a proxy %s was passed by", name)
-		}
-		mustNotTell(t, err)
-		if text := diagnose(err, source{log: logs[0]}).text; !strings.Contains(strings.ToLower(text), "proxy") {
-			t.Errorf("a proxy %s: log line %q does not name it", name, text)
-		}
-	}
-}
 
 func TestNewTransportRefuses(t *testing.T) {
 	dir := t.TempDir()

@@ -3,6 +3,7 @@ package duo
 import (
 	"bytes"
 	"context"
+	"crypto/rsa"
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
@@ -33,7 +34,7 @@ func NewTransport(c TransportConfig) (*http.Transport, error) {
 	t := &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12, VerifyConnection: strongKeys},
 		TLSHandshakeTimeout:   15 * time.Second,
 		IdleConnTimeout:       90 * time.Second,
 		MaxIdleConns:          64, // of all hosts: a service provider's children have one each
@@ -42,6 +43,12 @@ func NewTransport(c TransportConfig) (*http.Transport, error) {
 		ExpectContinueTimeout: time.Second,
 		// A header is never larger; the body has its own limit.
 		MaxResponseHeaderBytes: 64 << 10,
+		OnProxyConnectResponse: func(_ context.Context, _ *url.URL, _ *http.Request, resp *http.Response) error {
+			if resp.StatusCode != http.StatusOK {
+				return proxyRefusal(resp.StatusCode)
+			}
+			return nil
+		},
 	}
 	if c.Proxy != nil {
 		t.Proxy = http.ProxyURL(c.Proxy)
@@ -70,6 +77,41 @@ func NewTransport(c TransportConfig) (*http.Transport, error) {
 	}
 	t.TLSClientConfig.RootCAs = pool
 	return t, nil
+}
+
+// proxyRefusal is the HTTP status with which a proxy refused to connect.
+type proxyRefusal int
+
+func (s proxyRefusal) Error() string {
+	return fmt.Sprintf("the proxy refuses to connect (HTTP %d %s)", int(s), http.StatusText(int(s)))
+}
+
+// minKey is the least size of an RSA key, in bits. No public authority has signed
+// a smaller one since 2013; crypto/x509 lets them pass.
+const minKey = 2048
+
+// weakKey is the size of an RSA key that is too small.
+type weakKey int
+
+func (bits weakKey) Error() string {
+	return fmt.Sprintf("the certificate, or one that it rests on, has an RSA key of %d bits, fewer than %d", int(bits), minKey)
+}
+
+// strongKeys refuses a connection unless a chain to a root has no weak key.
+func strongKeys(s tls.ConnectionState) error {
+	var weak weakKey
+	for _, chain := range s.VerifiedChains {
+		weak = 0
+		for _, c := range chain {
+			if key, ok := c.PublicKey.(*rsa.PublicKey); ok && key.N.BitLen() < minKey {
+				weak = weakKey(key.N.BitLen())
+			}
+		}
+		if weak == 0 {
+			return nil
+		}
+	}
+	return weak
 }
 
 // binder is the transport behind Duo's library. The library knows no context

@@ -109,20 +109,36 @@ func unreachable(err error) (kind, remedy string) {
 	var unknown x509.UnknownAuthorityError
 	var name x509.HostnameError
 	var invalid x509.CertificateInvalidError
+	var weak weakKey
+	var refused proxyRefusal
 	var dns *net.DNSError
 	switch {
+	case strings.Contains(err.Error(), "insecure algorithm"), errors.As(err, &weak):
+		return "certificate", " (whoever runs the server or the proxy that inspects TLS must have it issued anew, with a key of at least 2048 bits and a signature other than SHA-1)"
 	case errors.As(err, &unknown):
-		return "certificate", " (if a proxy inspects TLS here, name its root certificate in ca_file; if this is a bare container, install ca-certificates)"
+		return "certificate", issuer(unknown.Cert) + " (if a proxy inspects TLS here, name its root certificate in ca_file; if this is a bare container, install ca-certificates)"
 	case errors.As(err, &name), errors.As(err, &invalid):
 		return "certificate", " (check api_host, this machine's clock, and whether a proxy stands in between)"
-	case strings.Contains(err.Error(), "proxyconnect"):
-		return "proxy", " (check the proxy)"
+	case errors.As(err, &refused) && refused == http.StatusProxyAuthRequired:
+		return "proxy", " (give user and password in the option proxy)"
+	case errors.As(err, &refused), strings.Contains(err.Error(), "proxyconnect"):
+		return "proxy", " (check the proxy, and that it lets this machine through to api_host)"
 	case errors.Is(err, errNoAnswer):
-		return "network", " (the option timeout allows for more; a firewall that drops packets looks the same)"
+		return "network", " (the option timeout allows for more; a firewall that drops packets and a proxy that hangs look the same)"
 	case errors.As(err, &dns):
 		return "name", " (check api_host and the machine's name resolution)"
+	case strings.Contains(err.Error(), "tls: "), strings.Contains(err.Error(), "HTTP response to HTTPS"):
+		return "tls", " (it must speak TLS 1.2 or newer: check api_host, and whether a proxy stands in between)"
 	}
 	return "network", ""
+}
+
+// issuer names who issued a certificate, by its own account.
+func issuer(c *x509.Certificate) string {
+	if c == nil {
+		return ""
+	}
+	return fmt.Sprintf(", issued by %.100q", c.Issuer.String())
 }
 
 // host is the part of a redirect's target that is safe and useful to print.

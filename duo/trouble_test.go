@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"errors"
 	"flag"
 	"fmt"
@@ -63,6 +64,11 @@ func TestDiagnoseGolden(t *testing.T) {
 		{name: "expired", err: x509.CertificateInvalidError{Reason: x509.Expired, Detail: "it is over"}},
 		{name: "name resolution", err: &net.OpError{Op: "dial", Net: "tcp", Err: &net.DNSError{Err: "no such host", Name: "api-00000000.duosecurity.com", IsNotFound: true}}},
 		{name: "refused", err: refused},
+		{name: "proxy 407", err: proxyRefusal(407)},
+		{name: "proxy 403", err: proxyRefusal(403)},
+		{name: "weak key", err: weakKey(1024)},
+		{name: "unknown issuer", err: x509.UnknownAuthorityError{Cert: &x509.Certificate{Issuer: pkix.Name{CommonName: "proxy root"}}}},
+		{name: "TLS 1.1", err: errors.New("remote error: tls: protocol version not supported")},
 		{name: "proxy refused", err: &net.OpError{Op: "proxyconnect", Net: "tcp", Err: refused}},
 		{name: "deadline", err: context.DeadlineExceeded},
 		{name: "timeout", err: fmt.Errorf("%w within 30s", errNoAnswer)},
