@@ -27,6 +27,7 @@ func (s *Store) AcquireFamily(ctx context.Context, parent Stream, all bool, owne
 		return nil, err
 	}
 	f := &Family{store: s, parent: parent, lock: &lock{
+		dir:  s.dir,
 		path: filepath.Join(s.dir, parent.Host, ".accounts."+parent.Log+".lock"), owner: owner, shared: !all,
 	}}
 	if err := f.lock.take(ctx); err != nil {

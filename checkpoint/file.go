@@ -94,15 +94,15 @@ func decode(data []byte, want Stream, into any) (saved time.Time, err error) {
 func read(path string, want Stream, into any) (saved time.Time, err error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|asIs, 0)
 	if err != nil {
-		return time.Time{}, err
+		return time.Time{}, linked(path, err)
 	}
 	defer f.Close()
-	info, err := f.Stat()
+	info, err := ownFile(f)
 	if err != nil {
 		return time.Time{}, err
 	}
-	if !info.Mode().IsRegular() || info.Size() > maxFile {
-		return time.Time{}, fmt.Errorf("not a regular file of at most %d bytes", maxFile)
+	if info.Size() > maxFile {
+		return time.Time{}, fmt.Errorf("it has %d bytes: the limit is %d", info.Size(), maxFile)
 	}
 	data, err := io.ReadAll(io.LimitReader(f, maxFile))
 	if err != nil {

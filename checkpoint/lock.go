@@ -12,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -30,6 +31,7 @@ var owners = struct {
 // lock keeps others out: those in this process by the table of owners, those in another one by a file. Its owner calls
 // its methods one at a time, but for announce.
 type lock struct {
+	dir     string // the store's
 	path    string
 	owner   string
 	shared  bool // keeps out only those who want it for themselves
@@ -78,7 +80,7 @@ func (l *lock) take(ctx context.Context) error {
 	if err := poll(ctx, l.enter); err != nil {
 		return err
 	}
-	err := makeFolder(filepath.Dir(l.path))
+	err := l.ownFolders()
 	if err == nil && !l.within {
 		err = poll(ctx, l.shut)
 	}
@@ -150,6 +152,9 @@ func (l *lock) shut() (again bool, err error) {
 		try = file.TryRLock
 	}
 	ok, err := try()
+	if errors.Is(err, syscall.ELOOP) {
+		return false, linked(l.path, err)
+	}
 	if err != nil {
 		return false, fmt.Errorf("%w: checkpoint_dir must be writable, and on a file system that has flock", l.naming(err))
 	}
@@ -159,19 +164,38 @@ func (l *lock) shut() (again bool, err error) {
 	}
 	l.file = file
 	// The name serves only the message that another process gives, so that a full disk is no reason to stay out.
-	if f, err := os.OpenFile(l.path, os.O_WRONLY|os.O_TRUNC|asIs, 0); err == nil {
-		fmt.Fprintf(f, "%d %s\n", os.Getpid(), l.owner)
-		f.Close()
+	if f, err := os.OpenFile(l.path, os.O_WRONLY|asIs, 0); err == nil {
+		defer f.Close()
+		if _, err := onlyName(f); err != nil {
+			return false, errors.Join(err, file.Unlock())
+		}
+		if f.Truncate(0) == nil {
+			fmt.Fprintf(f, "%d %s\n", os.Getpid(), l.owner)
+		}
 	}
 	return false, nil
+}
+
+// ownFolders makes the account's folder and the host's, or refuses what stands in
+// their place.
+func (l *lock) ownFolders() error {
+	folder := filepath.Dir(l.path)
+	for _, path := range []string{filepath.Dir(folder), folder} {
+		if len(path) <= len(l.dir) {
+			continue // the store's own folder, of a lock that lies in a host's
+		}
+		if err := ownFolder(path); err != nil {
+			return err
+		}
+	}
+	return makeFolder(folder)
 }
 
 // hold makes sure that the lock file in the folder is still the one that is locked. Where somebody removed it, alone or
 // with the folder, the lock would keep nobody out, so that a new one is made and taken.
 func (l *lock) hold() error {
-	folder := filepath.Dir(l.path)
 	if l.within {
-		return makeFolder(folder)
+		return l.ownFolders()
 	}
 	ours, err := l.file.Stat()
 	if err != nil {
@@ -180,7 +204,7 @@ func (l *lock) hold() error {
 	if there, err := os.Lstat(l.path); err == nil && os.SameFile(ours, there) {
 		return nil
 	}
-	if err := makeFolder(folder); err != nil {
+	if err := l.ownFolders(); err != nil {
 		return err
 	}
 	removed := l.file

@@ -18,7 +18,10 @@ import (
 // Store is a folder of checkpoints: <folder>/<host>/<account or self>/<log>.json for each stream, with the generation
 // before it in <log>.json.prev and its lock in <log>.lock. Files are 0600, folders that it makes 0700. The host of a
 // child account's streams is the parent's: a child that moves to another host goes on where it was.
-type Store struct{ dir string }
+type Store struct {
+	dir      string
+	warnings []string
+}
 
 // Slot is one stream's place in a Store, for its one owner. Its methods may be called from several goroutines.
 type Slot struct {
@@ -95,7 +98,15 @@ func open(dir string) (*Store, error) {
 	if dir, err = filepath.EvalSymlinks(dir); err != nil {
 		return nil, err
 	}
+	info, err := os.Stat(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := notPlanted(dir, info); err != nil {
+		return nil, err
+	}
 	trial := filepath.Join(dir, ".writable") // always this name: a killed process leaves at most one behind
+	os.Remove(trial)                         // by whomever; where it cannot be, the next step says so
 	f, err := os.OpenFile(trial, os.O_CREATE|os.O_WRONLY|asIs, 0o600)
 	if err != nil {
 		return nil, err
@@ -104,7 +115,7 @@ func open(dir string) (*Store, error) {
 	if err := os.Remove(trial); err != nil && !errors.Is(err, fs.ErrNotExist) { // another process may be trying too
 		return nil, err
 	}
-	return &Store{dir}, nil
+	return &Store{dir: dir, warnings: warnings(dir)}, nil
 }
 
 // Acquire makes owner, a description such as "[INPUT] duo.0" for those who are refused, the one owner of the stream. It
@@ -134,7 +145,7 @@ func (s *Store) Acquire(ctx context.Context, st Stream, owner string) (*Slot, er
 // acquire makes the slot of a stream, takes its lock, and removes what a killed process left.
 func (s *Store) acquire(ctx context.Context, st Stream, l *lock, family *Family) (*Slot, error) {
 	folder := filepath.Join(s.dir, st.Host, st.Account)
-	l.path = filepath.Join(folder, st.Log+".lock")
+	l.dir, l.path = s.dir, filepath.Join(folder, st.Log+".lock")
 	sl := &Slot{stream: st, folder: folder, path: filepath.Join(folder, st.Log+fileSuffix), family: family, lock: l}
 	if err := l.take(ctx); err != nil {
 		return nil, fmt.Errorf("lock checkpoint of %s: %w", st, err)
