@@ -145,6 +145,9 @@ func (in *instance) acquire(now time.Time) error {
 	if err != nil {
 		return err
 	}
+	for _, w := range store.Warnings() {
+		in.log.Warn(w)
+	}
 	if in.transport == nil {
 		if in.transport, err = duo.NewTransport(in.options.transport); err != nil {
 			return err

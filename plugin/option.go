@@ -284,10 +284,11 @@ func (o *options) warn() {
 			add("the environment's HTTPS_PROXY cannot be read and is ignored; write special characters of a password as %%XX, or set proxy")
 		}
 	}
-	if f := o.secretKeyFile; f != "" {
-		if info, err := os.Stat(f); err == nil && info.Mode().Perm()&0o077 != 0 {
-			add("secret_key_file %s can be read by others (mode %04o); make it 0600", f, info.Mode().Perm())
-		}
+	if f := o.secretKeyFile; f != "" && readByOthers(f) {
+		add("secret_key_file %s can be read by others (mode %04o); make it 0600, or 0640 with a group of duo_in's own", f, permissions(f))
+	}
+	if f := o.transport.CAFile; f != "" && permissions(f)&0o002 != 0 {
+		add("ca_file %s can be written to by every user (mode %04o), who could have another server taken for Duo; chmod o-w it", f, permissions(f))
 	}
 }
 

@@ -10,6 +10,9 @@ import (
 	"log/slog"
 	"net/http/httptest"
 	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -572,25 +575,86 @@ func TestOptionWarnings(t *testing.T) {
 func TestSecretFileReadableByOthers(t *testing.T) {
 	optionFiles(t)
 	for _, c := range []struct {
-		mode fs.FileMode
-		want []string
+		mode  fs.FileMode
+		group int // -1: one of ours
+		warn  bool
 	}{
-		{0o400, nil},
-		{0o600, nil},
-		{0o640, []string{"secret_key_file secret can be read by others (mode 0640); make it 0600"}},
-		{0o444, []string{"secret_key_file secret can be read by others (mode 0444); make it 0600"}},
-		{0o604, []string{"secret_key_file secret can be read by others (mode 0604); make it 0600"}},
+		{0o400, -1, false},
+		{0o600, -1, false},
+		{0o640, -1, false},
+		{0o440, -1, false},
+		{0o640, 47110, true},
+		{0o660, -1, true},
+		{0o444, -1, true},
+		{0o604, -1, true},
 	} {
-		t.Run(c.mode.String(), func(t *testing.T) {
+		t.Run(fmt.Sprint(c.mode, c.group), func(t *testing.T) {
+			if c.group >= 0 && os.Geteuid() != 0 {
+				t.Skip("NOT ROOT: a file of another group was not tried")
+			}
+			if err := os.Chown("secret", -1, c.group); err != nil {
+				t.Fatal(err)
+			}
 			chmod(t, "secret", c.mode)
 			o, err := parseOptions(config(without(keys, "secret_key")+"secret_key_file secret"), today)
 			if err != nil {
 				t.Fatal(err)
 			}
-			if diff := cmp.Diff(c.want, o.warnings); diff != "" {
+			var want []string
+			if c.warn {
+				want = []string{fmt.Sprintf("secret_key_file secret can be read by others (mode %04o); make it 0600, or 0640 with a group of duo_in's own", c.mode)}
+			}
+			if diff := cmp.Diff(want, o.warnings); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
+			if err := os.Chown("secret", -1, os.Getegid()); err != nil {
+				t.Fatal(err)
+			}
 		})
+	}
+}
+
+// TestMountedSecret has a secret as Docker and Kubernetes mount it, 0444 in memory
+// and read-only, which is no reason to warn; written to, it is.
+func TestMountedSecret(t *testing.T) {
+	if os.Geteuid() != 0 || runtime.GOOS != "linux" {
+		t.Skip("NOT ROOT on Linux: a mounted secret was not tried")
+	}
+	dir := t.TempDir()
+	mount := func(args ...string) bool {
+		out, err := exec.Command("mount", append(args, dir)...).CombinedOutput()
+		if err != nil {
+			t.Logf("mount %v: %v: %s", args, err, out)
+		}
+		return err == nil
+	}
+	if !mount("-t", "tmpfs", "none") {
+		t.Skip("CANNOT MOUNT: a mounted secret was not tried")
+	}
+	t.Cleanup(func() { _ = exec.Command("umount", dir).Run() })
+	path := filepath.Join(dir, "secret")
+	if err := os.WriteFile(path, []byte("x"), 0o444); err != nil {
+		t.Fatal(err)
+	}
+	if !readByOthers(path) {
+		t.Error("no warning of a file in memory that is not mounted as a secret")
+	}
+	if !mount("-o", "remount,ro") {
+		t.Skip("CANNOT REMOUNT: a mounted secret was not tried")
+	}
+	if readByOthers(path) {
+		t.Error("a warning of what Docker and Kubernetes mount")
+	}
+}
+
+func TestRootsWritableByOthers(t *testing.T) {
+	optionFiles(t)
+	for mode, want := range map[fs.FileMode]int{0o644: 0, 0o664: 0, 0o666: 1} {
+		chmod(t, "root.pem", mode)
+		o, err := parseOptions(config(keys+"\nca_file root.pem"), today)
+		if err != nil || len(o.warnings) != want {
+			t.Errorf("mode %04o: warnings %q, error %v; want %d", mode, o.warnings, err, want)
+		}
 	}
 }
 
