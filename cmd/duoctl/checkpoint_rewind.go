@@ -18,7 +18,8 @@ const rewindHelp = `usage: duoctl checkpoint [-dir folder] rewind [flags] time
 
 Sets the chosen logs back to a time: RFC 3339, a date (its first moment, UTC), or a duration back from now (90m, 30d). What
 was delivered since then comes again, with the same event_id; Duo keeps 180 days. All are set, or, if anything is in the
-way, none. A time ahead of where a log is would skip events for good, so that it takes -force.
+way, none. A time within what is read again at each poll (overlap) sets the log back to where that begins: an event that Duo
+files late is not skipped. A time ahead of where a log is would skip events for good, so that it takes -force.
 `
 
 // rewind is what the command line asks for.
@@ -129,41 +130,54 @@ func (r rewind) run(dir string, now time.Time, stdout io.Writer) error {
 	if err != nil {
 		return err
 	}
-	cursor := duo.NewCursor(to, now)
-	was, err := r.check(held, cursor)
+	set, err := r.check(held, duo.NewCursor(to, now), now)
 	if err != nil {
 		return err
 	}
 	// All are set before anything is printed: whoever reads that may have gone.
 	for i, slot := range held.slots {
-		if err := slot.Save(cursor); err != nil {
+		if err := slot.Save(set[i].to); err != nil {
 			return fmt.Errorf("%w (%d of %d logs are set)", err, i, len(streams))
 		}
 	}
+	kept := true
 	for i, st := range streams {
-		fmt.Fprintf(stdout, "%s: from %v to %v\n", st, was[i], cursor.From)
+		fmt.Fprintf(stdout, "%s: from %v to %v\n", st, set[i].at, set[i].to.From)
+		kept = kept && set[i].to.From <= duo.ToMillis(to)
 	}
-	if cursor.From > duo.ToMillis(to) {
-		fmt.Fprintf(stdout, "%v is as far back as Duo keeps its logs\n", cursor.From)
+	if !kept {
+		fmt.Fprintf(stdout, "%v is as far back as Duo keeps its logs\n", duo.NewCursor(to, now).From)
 	}
 	return nil
 }
 
-// check returns where the cursors are, and an error if one cannot be used or would go forward.
-func (r rewind) check(held *held, to duo.Cursor) (was []duo.Millis, err error) {
+// change is where a log is, and the cursor that it gets.
+type change struct {
+	at duo.Millis
+	to duo.Cursor
+}
+
+// check returns what is to be set, and an error if a cursor cannot be used or would go forward.
+func (r rewind) check(held *held, to duo.Cursor, now time.Time) (set []change, err error) {
 	var problems []error
 	for i, slot := range held.slots {
 		var c duo.Cursor
-		if _, err := slot.Load(&c); err != nil {
+		_, err := slot.Load(&c)
+		ch := change{place(c), to}
+		switch {
+		case err != nil:
 			problems = append(problems, err)
-		} else if at := place(c); to.From > at && !r.force {
+		case to.From <= ch.at:
+			// What Duo still files late since c.From was not received yet.
+			ch.to = duo.NewCursor(min(to.From, c.From).Time(), now)
+		case !r.force:
 			problems = append(problems, fmt.Errorf("%s is at %v: %v is later, and events would be skipped for good; -force does it all the same",
-				held.streams[i], at, to.From))
+				held.streams[i], ch.at, to.From))
 		}
-		was = append(was, place(c))
+		set = append(set, ch)
 	}
 	if err := errors.Join(problems...); err != nil {
 		return nil, fmt.Errorf("%w: nothing was changed", err)
 	}
-	return was, nil
+	return set, nil
 }

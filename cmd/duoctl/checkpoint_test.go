@@ -239,6 +239,28 @@ func TestCheckpointRewind(t *testing.T) {
 	}
 }
 
+// TestCheckpointRewindWithinOverlap holds that a log that goes on from before the time, to get what Duo files late, is not
+// set forward to it.
+func TestCheckpointRewindWithinOverlap(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	auth := checkpoint.Stream{Host: apiHost, Log: "authentication"}
+	c := duo.NewCursor(now.Add(-20*time.Minute), now)
+	c.Checked = duo.ToMillis(now.Add(-2 * time.Minute))
+	save(t, dir, auth, c)
+	for _, test := range []struct {
+		to   string
+		want duo.Millis
+	}{
+		{"10m", c.From}, // behind what was read, ahead of where it goes on
+		{"30m", duo.ToMillis(now.Add(-30 * time.Minute))},
+	} {
+		duoctl(t, 0, "checkpoint", "-dir", dir, "rewind", test.to)
+		if got := load(t, dir, auth).From; got < test.want || got > test.want+10_000 {
+			t.Errorf("rewind %s: from %v, want %v", test.to, got, test.want)
+		}
+	}
+}
+
 // TestCheckpointRewindRefuses holds that nothing is changed if not all can be.
 func TestCheckpointRewindRefuses(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()
