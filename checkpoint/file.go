@@ -8,9 +8,7 @@ import (
 	"hash/crc32"
 	"io"
 	"os"
-	"reflect"
 	"syscall"
-	"time"
 )
 
 const (
@@ -24,31 +22,33 @@ const (
 // castagnoli: the checksum is against torn and rotten files, not against forgers, and is to cost next to nothing.
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// header is all of a checkpoint file but its last member, the cursor.
-type header struct {
-	Version  int       `json:"version"`
-	Stream   Stream    `json:"stream"`   // canonical
-	SavedAt  time.Time `json:"saved_at"` // RFC 3339, UTC, milliseconds; for the reader only
-	Checksum string    `json:"checksum"` // crc32c: of the cursor's JSON without its white space
+// file is a checkpoint file.
+type file struct {
+	Version int    `json:"version"`
+	Stream  Stream `json:"stream"`         // canonical
+	Boot    string `json:"boot,omitempty"` // the machine's at the time
+	kept
+	Older *kept `json:"older,omitempty"`
 }
 
 // encode returns the file: a JSON object, a member a line, and within the cursor again a member a line.
-func encode(st Stream, at time.Time, cursor any) ([]byte, error) {
-	raw, err := json.Marshal(cursor)
+func encode(st Stream, boot string, k kept, older *kept) ([]byte, error) {
+	head, err := json.MarshalIndent(file{Version: version, Stream: st, Boot: boot, kept: kept{SavedAt: k.SavedAt, Checksum: k.Checksum}}, "", "  ")
 	if err != nil {
 		return nil, err
 	}
-	if string(raw) == "null" {
-		return nil, errors.New("the cursor is null")
-	}
-	head, err := json.MarshalIndent(header{version, st, at.UTC().Truncate(time.Millisecond), checksum(raw)}, "", "  ")
-	if err != nil {
-		return nil, err
-	}
-	data := make([]byte, 0, len(head)+len(raw)+len(raw)/16+64)
+	data := make([]byte, 0, len(head)+len(k.Cursor)+len(k.Cursor)/16+64)
 	data = append(data, bytes.TrimSuffix(head, []byte("\n}"))...)
 	data = append(data, ",\n  \"cursor\": "...)
-	data = append(spread(data, raw), "\n}\n"...)
+	data = spread(data, k.Cursor)
+	if older != nil {
+		raw, err := json.Marshal(older)
+		if err != nil {
+			return nil, err
+		}
+		data = append(append(data, ",\n  \"older\": "...), raw...)
+	}
+	data = append(data, "\n}\n"...)
 	if len(data) > maxFile {
 		return nil, fmt.Errorf("it would have %d bytes: the limit is %d", len(data), maxFile)
 	}
@@ -57,56 +57,56 @@ func encode(st Stream, at time.Time, cursor any) ([]byte, error) {
 
 // decode reads what encode wrote for the stream want. On success the value into points to is replaced as a whole;
 // otherwise it is left as it is.
-func decode(data []byte, want Stream, into any) (saved time.Time, err error) {
+func decode(data []byte, want Stream, into any) (f file, err error) {
 	var v struct{ Version int }
 	if err := json.Unmarshal(data, &v); err != nil {
-		return time.Time{}, fmt.Errorf("torn, or not a checkpoint: %v", err)
+		return f, fmt.Errorf("torn, or not a checkpoint: %v", err)
 	}
 	if v.Version != version {
-		return time.Time{}, fmt.Errorf("it has version %d: this build reads version %d", v.Version, version)
+		return f, fmt.Errorf("it has version %d: this build reads version %d", v.Version, version)
 	}
-	var file struct {
-		header
-		Cursor json.RawMessage `json:"cursor"`
+	if err := json.Unmarshal(data, &f); err != nil {
+		return f, fmt.Errorf("not a checkpoint: %v", err)
 	}
-	if err := json.Unmarshal(data, &file); err != nil {
-		return time.Time{}, fmt.Errorf("not a checkpoint: %v", err)
+	if f.Stream != want {
+		return f, fmt.Errorf("it belongs to another stream, %q", f.Stream)
 	}
-	if file.Stream != want {
-		return time.Time{}, fmt.Errorf("it belongs to another stream, %q", file.Stream)
+	for _, k := range []*kept{&f.kept, f.Older} {
+		if k == nil {
+			continue
+		}
+		var raw bytes.Buffer
+		if err := json.Compact(&raw, k.Cursor); err != nil || raw.String() == "null" {
+			return f, errors.New("it has no cursor")
+		}
+		k.Cursor = raw.Bytes()
+		if sum := checksum(k.Cursor); k.Checksum != sum {
+			return f, fmt.Errorf("its cursor was changed or damaged: checksum %q, want %q", k.Checksum, sum)
+		}
 	}
-	var raw bytes.Buffer
-	if err := json.Compact(&raw, file.Cursor); err != nil || raw.String() == "null" {
-		return time.Time{}, errors.New("it has no cursor")
+	if err := f.decode(into); err != nil {
+		return f, fmt.Errorf("its cursor cannot be used: %v", err)
 	}
-	if sum := checksum(raw.Bytes()); file.Checksum != sum {
-		return time.Time{}, fmt.Errorf("its cursor was changed or damaged: checksum %q, want %q", file.Checksum, sum)
-	}
-	cursor := reflect.New(reflect.TypeOf(into).Elem())
-	if err := json.Unmarshal(raw.Bytes(), cursor.Interface()); err != nil {
-		return time.Time{}, fmt.Errorf("its cursor cannot be used: %v", err)
-	}
-	reflect.ValueOf(into).Elem().Set(cursor.Elem())
-	return file.SavedAt, nil
+	return f, nil
 }
 
 // read decodes the file at path, which must be a regular one of at most 16 MiB.
-func read(path string, want Stream, into any) (saved time.Time, err error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|asIs, 0)
+func read(path string, want Stream, into any) (f file, err error) {
+	opened, err := os.OpenFile(path, os.O_RDONLY|asIs, 0)
 	if err != nil {
-		return time.Time{}, linked(path, err)
+		return f, linked(path, err)
 	}
-	defer f.Close()
-	info, err := ownFile(f)
+	defer opened.Close()
+	info, err := ownFile(opened)
 	if err != nil {
-		return time.Time{}, err
+		return f, err
 	}
 	if info.Size() > maxFile {
-		return time.Time{}, fmt.Errorf("it has %d bytes: the limit is %d", info.Size(), maxFile)
+		return f, fmt.Errorf("it has %d bytes: the limit is %d", info.Size(), maxFile)
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxFile))
+	data, err := io.ReadAll(io.LimitReader(opened, maxFile))
 	if err != nil {
-		return time.Time{}, err
+		return f, err
 	}
 	return decode(data, want, into)
 }

@@ -25,7 +25,11 @@ var (
 
 func mustEncode(t testing.TB, st Stream, c any) []byte {
 	t.Helper()
-	data, err := encode(st.canonical(), saved, c)
+	k, err := newKept(saved, c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := encode(st.canonical(), "", k, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,9 +59,9 @@ func TestFileLooksLike(t *testing.T) {
 		t.Errorf("file (-want +got):\n%s", diff)
 	}
 	var back cursor
-	at, err := decode(got, auth.canonical(), &back)
-	if err != nil || !at.Equal(saved) {
-		t.Errorf("decode: saved %v, error %v", at, err)
+	f, err := decode(got, auth.canonical(), &back)
+	if err != nil || !f.SavedAt.Equal(saved) {
+		t.Errorf("decode: saved %v, error %v", f.SavedAt, err)
 	}
 	if diff := cmp.Diff(sample, back); diff != "" {
 		t.Errorf("cursor (-want +got):\n%s", diff)
@@ -108,7 +112,11 @@ func TestEncodeRefuses(t *testing.T) {
 		"not JSON": make(chan int),
 		"too long": strings.Repeat("x", maxFile),
 	} {
-		if _, err := encode(auth, saved, c); err == nil {
+		k, err := newKept(saved, c)
+		if err == nil {
+			_, err = encode(auth, "", k, nil)
+		}
+		if err == nil {
 			t.Errorf("%s: want an error", name)
 		}
 	}

@@ -68,5 +68,6 @@ func (e Entry) Read(g Generation, into any) (saved time.Time, err error) {
 	if g == Previous {
 		path += prevSuffix
 	}
-	return read(path, e.Stream, into)
+	f, err := read(path, e.Stream, into)
+	return f.SavedAt, err
 }

@@ -20,12 +20,14 @@ import (
 // child account's streams is the parent's: a child that moves to another host goes on where it was.
 type Store struct {
 	dir      string
+	boot     string // this run of the machine; "" if that cannot be told
 	warnings []string
 }
 
 // Slot is one stream's place in a Store, for its one owner. Its methods may be called from several goroutines.
 type Slot struct {
 	stream Stream // canonical
+	boot   string // as the store's
 	folder string
 	path   string  // the current generation; with prevSuffix the one before
 	family *Family // of a child account; else nil
@@ -35,6 +37,7 @@ type Slot struct {
 	lock     *lock
 	loaded   bool // Load succeeded: what is on the disk is known, and may be replaced
 	broken   bool // the current generation exists and is not sound
+	aging    aging
 	released bool
 }
 
@@ -50,13 +53,14 @@ const (
 	Fresh    Generation = iota // none: nothing was ever saved
 	Current                    // the one saved last
 	Previous                   // the one before it, since the last one is missing or not sound
+	Older                      // one that was saved at least 90 s before those, since the machine has been started anew
 )
 
 // Origin is where Load got the cursor from.
 type Origin struct {
 	Generation Generation
 	Saved      time.Time // when it was saved, by the clock of that time; zero if Fresh
-	Why        error     // if Previous: what is wrong with the current generation
+	Why        error     // what is wrong with the current generation; none if that is sound
 }
 
 // UnusableError reports a checkpoint of which no generation is sound. Only the operator can tell what is to become of
@@ -115,7 +119,7 @@ func open(dir string) (*Store, error) {
 	if err := os.Remove(trial); err != nil && !errors.Is(err, fs.ErrNotExist) { // another process may be trying too
 		return nil, err
 	}
-	return &Store{dir: dir, warnings: warnings(dir)}, nil
+	return &Store{dir: dir, boot: bootID(), warnings: warnings(dir)}, nil
 }
 
 // Acquire makes owner, a description such as "[INPUT] duo.0" for those who are refused, the one owner of the stream. It
@@ -146,7 +150,7 @@ func (s *Store) Acquire(ctx context.Context, st Stream, owner string) (*Slot, er
 func (s *Store) acquire(ctx context.Context, st Stream, l *lock, family *Family) (*Slot, error) {
 	folder := filepath.Join(s.dir, st.Host, st.Account)
 	l.dir, l.path = s.dir, filepath.Join(folder, st.Log+".lock")
-	sl := &Slot{stream: st, folder: folder, path: filepath.Join(folder, st.Log+fileSuffix), family: family, lock: l}
+	sl := &Slot{stream: st, boot: s.boot, folder: folder, path: filepath.Join(folder, st.Log+fileSuffix), family: family, lock: l}
 	if err := l.take(ctx); err != nil {
 		return nil, fmt.Errorf("lock checkpoint of %s: %w", st, err)
 	}
@@ -158,25 +162,48 @@ func (s *Store) acquire(ctx context.Context, st Stream, l *lock, family *Family)
 // is none it leaves the value alone and returns Fresh. The error, an *UnusableError, is for a checkpoint that is there
 // and cannot be used: torn, changed, of a newer version, another stream's, or refused by the value's UnmarshalJSON.
 // Load may be tried again.
+//
+// Where the machine has been started anew since the last save, the cursor is an older one: what Fluent Bit had taken
+// shortly before, it may not have any more. Whether the machine went down in good order cannot be told, so that events of
+// some minutes come again also if it did.
 func (sl *Slot) Load(into any) (Origin, error) {
 	sl.mu.Lock()
 	defer sl.mu.Unlock()
-	sl.loaded, sl.broken = true, false
-	saved, err := read(sl.path, sl.stream, into)
+	sl.loaded, sl.broken, sl.aging = true, false, aging{}
+	f, err := read(sl.path, sl.stream, into)
 	if err == nil {
-		return Origin{Generation: Current, Saved: saved}, nil
+		return sl.choose(f, Origin{Generation: Current}, into), nil
 	}
 	missing := errors.Is(err, fs.ErrNotExist)
-	saved, prevErr := read(sl.path+prevSuffix, sl.stream, into)
+	f, prevErr := read(sl.path+prevSuffix, sl.stream, into)
 	switch {
 	case prevErr == nil:
 		sl.broken = !missing
-		return Origin{Generation: Previous, Saved: saved, Why: err}, nil
+		return sl.choose(f, Origin{Generation: Previous, Why: err}, into), nil
 	case missing && errors.Is(prevErr, fs.ErrNotExist):
 		return Origin{}, nil
 	}
 	sl.loaded = false
 	return Origin{}, &UnusableError{Path: sl.path, Current: err, Previous: prevErr}
+}
+
+// choose completes the origin of a file that is sound, whose own cursor was loaded, and loads the older one where that is the
+// one to go on from.
+func (sl *Slot) choose(f file, o Origin, into any) Origin {
+	sl.aging.older = f.Older
+	o.Saved = f.SavedAt
+	if f.Older != nil && f.Boot != "" && sl.boot != "" && f.Boot != sl.boot && f.Older.decode(into) == nil {
+		o.Generation, o.Saved = Older, f.Older.SavedAt
+	}
+	return o
+}
+
+// Reset is Save for a cursor that the operator chose, which the one before it did not lead to.
+func (sl *Slot) Reset(cursor any) error {
+	sl.mu.Lock()
+	sl.aging = aging{}
+	sl.mu.Unlock()
+	return sl.Save(cursor)
 }
 
 // Save makes cursor the current generation, on the disk when it returns, and the one that was current the previous. If
@@ -205,7 +232,13 @@ func (sl *Slot) save(cursor any) error {
 	if err := sl.lock.hold(); err != nil {
 		return err
 	}
-	data, err := encode(sl.stream, time.Now(), cursor)
+	now := time.Now()
+	k, err := newKept(now, cursor)
+	if err != nil {
+		return err
+	}
+	sl.aging.note(now, &k)
+	data, err := encode(sl.stream, sl.boot, k, sl.aging.older)
 	if err != nil {
 		return err
 	}

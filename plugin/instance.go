@@ -201,6 +201,9 @@ func (in *instance) begin(s *stream, now time.Time) {
 	case checkpoint.Previous:
 		in.log.Warn(fmt.Sprintf("%s: the checkpoint cannot be used (%v); going on from the one before it, saved %s: what was delivered since comes again",
 			s.name, origin.Why, origin.Saved.Format(time.RFC3339)))
+	case checkpoint.Older:
+		in.log.Log(context.Background(), s.level, fmt.Sprintf("%s: the machine has been started anew, so that Fluent Bit may have lost what it took last; going on at %v, from the checkpoint of %s: what was delivered since comes again",
+			s.name, max(c.From, c.Last), origin.Saved.Format(time.RFC3339)))
 	default:
 		in.log.Log(context.Background(), s.level, fmt.Sprintf("%s: going on at %v, from the checkpoint of %s (the option since applies only without one)",
 			s.name, max(c.From, c.Last), origin.Saved.Format(time.RFC3339)))

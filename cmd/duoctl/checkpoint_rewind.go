@@ -136,7 +136,7 @@ func (r rewind) run(dir string, now time.Time, stdout io.Writer) error {
 	}
 	// All are set before anything is printed: whoever reads that may have gone.
 	for i, slot := range held.slots {
-		if err := slot.Save(set[i].to); err != nil {
+		if err := slot.Reset(set[i].to); err != nil {
 			return fmt.Errorf("%w (%d of %d logs are set)", err, i, len(streams))
 		}
 	}

@@ -206,7 +206,7 @@ func (m migration) convert(found []conversion, now time.Time, stdout io.Writer) 
 	}
 	for i, slot := range held.slots {
 		cursor := duo.NewCursor(found[i].at.Add(-m.overlap), now)
-		if err := slot.Save(cursor); err != nil {
+		if err := slot.Reset(cursor); err != nil {
 			return fmt.Errorf("%w (%d of %d checkpoints are written; run this again with -force)", err, i, len(found))
 		}
 		fmt.Fprintf(stdout, "%v: begins at %v; %s\n", streams[i], cursor.From, m.why(found[i]))
