@@ -74,8 +74,8 @@ func steps(dir string) error {
 	return sl.Release()
 }
 
-// call is the n-th system call of its name that the child's first thread makes.
-type call struct {
+// nthCall is the n-th system call of its name that the child's first thread makes.
+type nthCall struct {
 	name string
 	n    int
 }
@@ -128,7 +128,7 @@ func (l life) run(t *testing.T, strace string) {
 
 	// Each worker owns a folder; what it finds goes into the table.
 	type run struct {
-		call call
+		call nthCall
 		fate string
 	}
 	todo := make(chan run)
@@ -216,7 +216,7 @@ func (tr trial) start(t *testing.T, dir string, inject []string) (said, trace st
 var traced = regexp.MustCompile(`(?m)^(\d+) +(\w+)\((.*)$`)
 
 // callsIn returns the system calls between the two borders, without what is written to standard output.
-func callsIn(trace string) (calls []call) {
+func callsIn(trace string) (calls []nthCall) {
 	count, marks := map[string]int{}, 0
 	thread := ""
 	for _, m := range traced.FindAllStringSubmatch(trace, -1) {
@@ -229,14 +229,14 @@ func callsIn(trace string) (calls []call) {
 		case strings.Contains(m[3], border):
 			marks++
 		case marks == 1 && !strings.HasPrefix(m[3], "1, "):
-			calls = append(calls, call{m[2], count[m[2]]})
+			calls = append(calls, nthCall{m[2], count[m[2]]})
 		}
 	}
 	return calls
 }
 
 // one makes one run and returns its outcome.
-func (tr trial) one(t *testing.T, c call, fate string) string {
+func (tr trial) one(t *testing.T, c nthCall, fate string) string {
 	what := fmt.Sprintf("%s %d %s", c.name, c.n, fate)
 	dir := filepath.Join(t.TempDir(), "checkpoints")
 	how := "error=" + fate
