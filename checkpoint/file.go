@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"io"
 	"os"
+	"strings"
 	"syscall"
 )
 
@@ -108,7 +109,18 @@ func read(path string, want Stream, into any) (f file, err error) {
 	if err != nil {
 		return f, err
 	}
-	return decode(data, want, into)
+	f, err = decode(data, want, into)
+	return f, brief(err)
+}
+
+// brief shortens an error that quotes what a damaged file holds, up to 16 MiB, so that what follows it in a log line,
+// how far back the previous generation goes and what the operator can do, is not cut off.
+func brief(err error) error {
+	const most = 300 // bytes
+	if err == nil || len(err.Error()) <= most {
+		return err
+	}
+	return errors.New(strings.ToValidUTF8(err.Error()[:most], "") + " ...")
 }
 
 func checksum(compact []byte) string {
