@@ -25,7 +25,7 @@ func TestEveryLogArrivesOnce(t *testing.T) {
 				a := newAccount(t, duotest.Config{})
 				now := time.Now()
 				g := duotest.NewGenerator(log, 7, duotest.Options{Quirks: 0.5})
-				a.server.Add(log, g.Spread(now.Add(-2*time.Hour), now.Add(-3*time.Minute), 2500)...)
+				a.server.Add(log, g.Spread(now.Add(-2*time.Hour), now.Add(-3*time.Minute), 1200)...)
 				r := a.read(log, defaults, duo.NewCursor(now.Add(-3*time.Hour), now))
 				time.Sleep(15 * time.Minute)
 				sameOnce(t, texts(a.server.Records(log)), r.gotRaw())
@@ -78,7 +78,7 @@ func TestOverfullSecond(t *testing.T) {
 					records := spreadWith(duotest.NewGenerator(log, 3, duotest.Options{}), time.Now().Add(-2*time.Hour), 1502, 1001)
 					a.server.Add(log, records...)
 					r := a.read(log, defaults, duo.NewCursor(time.Now().Add(-3*time.Hour), time.Now()))
-					time.Sleep(time.Hour)
+					time.Sleep(15 * time.Minute)
 					if got := len(r.gotRaw()); got != 1501 {
 						t.Errorf("%d of 1,502 records arrived, want all but one", got)
 					}

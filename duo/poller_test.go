@@ -191,7 +191,7 @@ func TestBacklogArrivesOnceInOrder(t *testing.T) {
 		t.Run(log, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				a := newAccount(t, duotest.Config{})
-				backlog(a.server, log, 5000)
+				backlog(a.server, log, 2500)
 				r := a.read(log, defaults, duo.NewCursor(time.Now().Add(-25*time.Hour), time.Now()))
 				time.Sleep(10 * time.Minute)
 				if diff := cmp.Diff(a.server.IDs(log), r.got()); diff != "" {
@@ -219,7 +219,7 @@ func TestShapes(t *testing.T) {
 					a := newAccount(t, c)
 					backlog(a.server, log, 250)
 					r := a.read(log, defaults, duo.NewCursor(time.Now().Add(-25*time.Hour), time.Now()))
-					time.Sleep(time.Hour)
+					time.Sleep(20 * time.Minute)
 					sameOnce(t, a.server.IDs(log), r.got())
 				})
 			})

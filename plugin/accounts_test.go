@@ -88,14 +88,14 @@ func (w *world) checkCalls(but string) {
 // said counts the log lines with a text.
 func (w *world) said(text string) int { return strings.Count(w.stderr.String(), text) }
 
-// TestChildAccounts: fifty children, one that may not be read, one that comes,
+// TestChildAccounts: twenty children, one that may not be read, one that comes,
 // one that goes and one that moves while the input runs; each one's events come
 // once, at any time, and the others never hear of it.
 func TestChildAccounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		w := newProvider(t, duotest.Config{}, 50)
+		w := newProvider(t, duotest.Config{}, 20)
 		var children []*duotest.Account
-		for i := range 50 {
+		for i := range 20 {
 			children = append(children, w.server.Child(childNo(i).ID))
 			file(children[i], uint64(i), 20*time.Hour, 3*time.Minute, 40)
 		}
@@ -104,21 +104,21 @@ func TestChildAccounts(t *testing.T) {
 		in := w.start()
 		w.run(in, 3*time.Minute, nil)
 
-		children = append(children, w.server.AddChild(childNo(50)))
-		file(children[50], 50, 20*time.Hour, 3*time.Minute, 40)
+		children = append(children, w.server.AddChild(childNo(20)))
+		file(children[20], 20, 20*time.Hour, 3*time.Minute, 40)
 		w.server.RemoveChild(gone.ID)
 		w.server.RemoveChild(moved.ID)
 		there := w.server.AddChild(duotest.Child{ID: moved.ID, Host: "api-99999999.duosecurity.com"})
 		w.run(in, 15*time.Minute, nil)
 		file(there, 99, 9*time.Minute, 3*time.Minute, 10)
-		for i, a := range children[:50] {
+		for i, a := range children[:20] {
 			file(a, 100+uint64(i), 9*time.Minute, 3*time.Minute, 5)
 		}
 		w.run(in, 15*time.Minute, nil)
 		w.stop(in)
 		for i, line := range []string{
-			"service provider: 50 accounts, 150 streams; new: DA000, DA001, DA002, DA003, DA004, DA005, DA006, DA007, DA008, DA009 and 40 more\n",
-			"service provider: 50 accounts, 150 streams; new: DA050; gone, their checkpoints are kept: DA008\n",
+			"service provider: 20 accounts, 60 streams; new: DA000, DA001, DA002, DA003, DA004, DA005, DA006, DA007, DA008, DA009 and 10 more\n",
+			"service provider: 20 accounts, 60 streams; new: DA020; gone, their checkpoints are kept: DA008\n",
 		} {
 			if w.said(line) != 1 {
 				t.Errorf("line %d: not said once: %s", i, line)
