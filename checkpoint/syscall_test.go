@@ -126,40 +126,27 @@ func (l life) run(t *testing.T, strace string) {
 		t.Fatalf("%d system calls:\n%s", len(calls), trace)
 	}
 
-	// Each worker owns a folder; what it finds goes into the table.
-	type run struct {
-		call nthCall
-		fate string
-	}
-	todo := make(chan run)
 	var mu sync.Mutex
-	table := map[string]map[string]int{} // outcomes by name of call
-	var workers sync.WaitGroup
-	for range 2 * runtime.GOMAXPROCS(0) {
-		workers.Go(func() {
-			for r := range todo {
-				outcome := tr.one(t, r.call, r.fate)
-				mu.Lock()
-				if table[r.call.name] == nil {
-					table[r.call.name] = map[string]int{}
-				}
-				table[r.call.name][outcome]++
-				mu.Unlock()
+	table, runs := map[string]map[string]int{}, 0 // outcomes by name of call
+	t.Run("each", func(t *testing.T) {
+		for i, c := range calls {
+			if c.name == "fcntl" && !*everyError {
+				continue // these only ask
 			}
-		})
-	}
-	runs := 0
-	for i, c := range calls {
-		if c.name == "fcntl" && !*everyError {
-			continue // these only ask
+			for _, fate := range l.fatesOf(i) {
+				t.Run(fmt.Sprintf("%s %d %s", c.name, c.n, fate), func(t *testing.T) {
+					t.Parallel()
+					outcome := tr.one(t, c, fate)
+					mu.Lock()
+					defer mu.Unlock()
+					if runs++; table[c.name] == nil {
+						table[c.name] = map[string]int{}
+					}
+					table[c.name][outcome]++
+				})
+			}
 		}
-		for _, fate := range l.fatesOf(i) {
-			todo <- run{c, fate}
-			runs++
-		}
-	}
-	close(todo)
-	workers.Wait()
+	})
 	t.Logf("%d system calls, %d runs:\n%s", len(calls), runs, render(table))
 }
 
@@ -237,7 +224,6 @@ func callsIn(trace string) (calls []nthCall) {
 
 // one makes one run and returns its outcome.
 func (tr trial) one(t *testing.T, c nthCall, fate string) string {
-	what := fmt.Sprintf("%s %d %s", c.name, c.n, fate)
 	dir := filepath.Join(t.TempDir(), "checkpoints")
 	how := "error=" + fate
 	if fate == killed {
@@ -245,7 +231,7 @@ func (tr trial) one(t *testing.T, c nthCall, fate string) string {
 	}
 	out, trace := tr.start(t, dir, []string{"-e", fmt.Sprintf("inject=%s:%s:when=%d", c.name, how, c.n)})
 	if fate != killed && strings.Count(trace, "(INJECTED)") == 0 || fate == killed && strings.Count(trace, border) != 1 {
-		t.Errorf("%s: it did not happen:\n%s", what, out)
+		t.Errorf("it did not happen:\n%s", out)
 	}
 	loaded, acknowledged, said := tr.before, 0, false
 	for line := range strings.Lines(out) {
@@ -254,21 +240,21 @@ func (tr trial) one(t *testing.T, c nthCall, fate string) string {
 		case strings.HasPrefix(line, "loaded "):
 			fmt.Sscanf(line, "loaded %d %d", &loaded, &generation)
 			if tr.before > 0 && Generation(generation) == Fresh {
-				t.Errorf("%s: silently from scratch: %q", what, out)
+				t.Errorf("silently from scratch: %q", out)
 			}
 		case strings.HasPrefix(line, "saved "):
 			fmt.Sscanf(line, "saved %d", &acknowledged)
 		case strings.Contains(line, "panic") || strings.Contains(line, "goroutine"):
-			t.Errorf("%s: %s", what, out)
+			t.Error(out)
 			return "panic"
 		default:
 			if said = true; !strings.Contains(line, dir) {
-				t.Errorf("%s: the message does not name the path: %s", what, line)
+				t.Errorf("the message does not name the path: %s", line)
 			}
 		}
 	}
 	if !said && fate != killed && acknowledged != loaded+3 {
-		t.Errorf("%s: not all was saved, and nothing was said: %q", what, out)
+		t.Errorf("not all was saved, and nothing was said: %q", out)
 	}
 
 	// A clean process.
@@ -279,21 +265,21 @@ func (tr trial) one(t *testing.T, c nthCall, fate string) string {
 	// A current generation that could not be read once was given up for the one before it.
 	least := max(min(loaded, tr.before), acknowledged)
 	if err != nil || n < least || n > loaded+3 {
-		t.Errorf("%s: then got %d, %+v, error %v, want %d to %d\n%s", what, n, origin, err, least, loaded+3, out)
+		t.Errorf("then got %d, %+v, error %v, want %d to %d\n%s", n, origin, err, least, loaded+3, out)
 	}
 	if origin.Generation == Fresh && !said && fate != killed {
-		t.Errorf("%s: nothing is there, and nothing was said: %q", what, out)
+		t.Errorf("nothing is there, and nothing was said: %q", out)
 	}
 	for _, next := range []int{100, 101} {
 		if err := sl.Save(next); err != nil {
-			t.Errorf("%s: then cannot save: %v", what, err)
+			t.Errorf("then cannot save: %v", err)
 		}
 	}
 	if got := previous(t, sl); got != 100 {
-		t.Errorf("%s: previous generation in the end: got %d, want 100", what, got)
+		t.Errorf("previous generation in the end: got %d, want 100", got)
 	}
 	if left := names(t, sl); slices.ContainsFunc(left, func(s string) bool { return s[0] == '.' }) {
-		t.Errorf("%s: left behind: %v", what, left)
+		t.Errorf("left behind: %v", left)
 	}
 	return outcome(fate, said, acknowledged == loaded+3, origin.Generation)
 }
