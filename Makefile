@@ -8,7 +8,7 @@ STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2 # 2026.2.2
 FUZZTIME    := 10s
 BENCH       := .
 
-.PHONY: help build demo test lint pure race fuzz bench update docker clean
+.PHONY: help build demo test lint pure race smoke fuzz bench update docker clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -21,7 +21,7 @@ demo: build ## Watch the plugin work, without a Duo account: about 20 seconds, a
 	go build -o build/ ./cmd/duoctl ./internal/demo
 	@build/demo
 
-test: lint pure race ## All that must pass: lint, pure and race
+test: lint pure race smoke ## All that must pass: lint, pure, race and smoke
 	@echo "Real Fluent Bit: $$(command -v "$${FLUENT_BIT:-fluent-bit}" || \
 		echo '*** NOT FOUND: the scenarios ran in the C host only. Put fluent-bit on PATH or its path into $$FLUENT_BIT. ***')"
 
@@ -37,10 +37,11 @@ pure: ## All tests that need no cgo
 race: ## All tests under the race detector, with the scenarios in the C host and in Fluent Bit
 	go test -race -timeout 20m ./...
 
+smoke: ## Fuzz each fuzz test for three seconds, from its seeds
+	go run ./internal/fuzz -cold -time 3s
+
 fuzz: ## Fuzz each fuzz test for FUZZTIME, 10s unless set
-	@list=$$(go test -list '^Fuzz' ./...) && \
-	echo "$$list" | awk '/^Fuzz/ {name[n++] = $$1} /^ok/ {while (n) print $$2, name[--n]}' | while read -r package name; do \
-		echo "$$package $$name"; go test -run '^$$' -fuzz "^$$name$$" -fuzztime $(FUZZTIME) -fuzzminimizetime 5x "$$package" || exit 1; done
+	go run ./internal/fuzz -time $(FUZZTIME)
 
 bench: ## Run the benchmarks, or those that match BENCH
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
