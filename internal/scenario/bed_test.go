@@ -135,7 +135,7 @@ func (b *bed) startSpec(spec flbtest.Spec) *flbtest.Process {
 // startHost is startSpec for a host of one's own, or a script that becomes one.
 func (b *bed) startHost(bin string, spec flbtest.Spec) *flbtest.Process {
 	b.t.Helper()
-	spec.Env = append(spec.Env, "DUO_SECRET_KEY="+duotest.SecretKey, "HTTPS_PROXY=", "https_proxy=")
+	spec.Env = append([]string{"DUO_SECRET_KEY=" + duotest.SecretKey, "HTTPS_PROXY=", "https_proxy="}, spec.Env...)
 	p, err := flbtest.Start(b.kind, bin, spec)
 	if err != nil {
 		b.t.Fatal(err)
