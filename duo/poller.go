@@ -49,7 +49,8 @@ type Poller struct {
 	leftOut  int           // bytes of the last page's records, not yet said
 	crowded  Millis        // the latest second that was said to be too full
 	hung     bool          // the last call took long, and failed
-	full     bool          // that more is within the overlap than can be remembered was said
+	late     late
+	full     bool // that more is within the overlap than can be remembered was said
 	pace     pace
 	state    state
 }
@@ -116,6 +117,7 @@ func (p *Poller) step(ctx context.Context) (time.Duration, error) {
 		return p.failed(err), nil
 	}
 	p.recovered()
+	p.late.note(p.Cursor, fresh, p.Window)
 	if err := p.Deliver(ctx, fresh, next); err != nil {
 		return 0, err
 	}
@@ -217,6 +219,9 @@ func (p *Poller) warn(next Cursor, records int) {
 	if p.leftOut > 0 {
 		p.Logger.Error(fmt.Sprintf("%s: a record is larger than can be read: %d bytes of it are left out, the rest is delivered", p.Name, p.leftOut))
 		p.leftOut = 0
+	}
+	if text, ok := p.late.say(p.Window); ok {
+		p.Logger.Warn(p.Name + ": " + text)
 	}
 	if next.Crowded > p.crowded {
 		p.crowded = next.Crowded

@@ -1,0 +1,40 @@
+package duo
+
+import (
+	"fmt"
+	"time"
+)
+
+// lateEvery is how often late events are said, at most.
+const lateEvery = time.Hour
+
+// late counts the events that Duo filed later than the overlap. One of them is
+// found only where nothing newer had moved the window on: so each that is found
+// stands for others that were not.
+type late struct {
+	events int           // since that was last said
+	most   time.Duration // how late one was, at least
+	said   time.Time
+}
+
+// note looks at what is fresh of a page, beside the cursor that it was asked by.
+func (l *late) note(c Cursor, fresh []Record, w Window) {
+	for _, r := range fresh {
+		// Up to Checked the log had been read to its end, without this one.
+		by := c.Checked.Time().Sub(r.Time)
+		if r.exact && by > w.Overlap+time.Second { // v1 logs are read by whole seconds
+			l.events, l.most = l.events+1, max(l.most, by)
+		}
+	}
+}
+
+// say returns what the operator should know, if it is time to.
+func (l *late) say(w Window) (text string, ok bool) {
+	if l.events == 0 || !l.said.IsZero() && time.Since(l.said) < lateEvery {
+		return "", false
+	}
+	text = fmt.Sprintf("%d events came up to %v later than they happened, which is more than overlap (%v): they are delivered, but others like them will have been missed wherever newer ones had come; raise overlap, if this machine's clock is right",
+		l.events, l.most.Round(time.Second), w.Overlap)
+	*l = late{said: time.Now()}
+	return text, true
+}

@@ -1,0 +1,81 @@
+package duo_test
+
+import (
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"duo_in/duo"
+	"duo_in/duo/duotest"
+)
+
+// Events that Duo files late: within the overlap each arrives once and nothing
+// is said. Later than that, one arrives where nothing newer had come, and that is
+// said, by how much; else it is missed, which is what overlap bounds.
+func TestEventsFiledLate(t *testing.T) {
+	for _, log := range []string{duotest.Authentication, duotest.TrustMonitor, duotest.Administrator} {
+		for _, tt := range []struct {
+			name    string
+			late    time.Duration // from the event to when Duo shows it
+			busy    bool          // an event happens every ten seconds meanwhile
+			arrives bool
+			said    string
+		}{
+			{"within the overlap", 6 * time.Minute, true, true, ""},
+			{"within the overlap, quiet", 6 * time.Minute, false, true, ""},
+			{"later, quiet", 3 * time.Hour, false, true, "1 events came up to 2h5"},
+			{"later, busy", 3 * time.Hour, true, false, ""},
+		} {
+			t.Run(log+", "+tt.name, func(t *testing.T) {
+				synctest.Test(t, func(t *testing.T) {
+					a := newAccount(t, duotest.Config{})
+					g := duotest.NewGenerator(log, 5, duotest.Options{})
+					a.server.Add(log, g.At(time.Now()))
+					r := a.read(log, defaults, duo.NewCursor(time.Now().Add(-time.Hour), time.Now()))
+					time.Sleep(10 * time.Minute)
+					late := g.At(time.Now())
+					a.server.AddAt(log, time.Now().Add(tt.late), late)
+					if tt.busy {
+						trickle(a.server, log, 10*time.Second, tt.late, time.Now)
+					}
+					time.Sleep(tt.late + time.Hour)
+					got := 0
+					for _, raw := range r.raws {
+						if raw == string(late) {
+							got++
+						}
+					}
+					if want := map[bool]int{true: 1}[tt.arrives]; got != want {
+						t.Errorf("the late event arrived %d times, want %d", got, want)
+					}
+					lines := strings.Join(r.logs.all(), "\n")
+					if tt.said == "" && lines != "" || !strings.Contains(lines, tt.said) || strings.Count(lines, "later than they happened") > 1 {
+						t.Errorf("log: %q, want %q", lines, tt.said)
+					}
+				})
+			})
+		}
+	}
+}
+
+// However many come late, that is said once an hour, with their number.
+func TestLateEventsAreSaidHourly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAccount(t, duotest.Config{})
+		g := duotest.NewGenerator(duotest.Activity, 5, duotest.Options{})
+		r := a.read(duotest.Activity, defaults, duo.NewCursor(time.Now().Add(-time.Minute), time.Now()))
+		happened := time.Now()
+		time.Sleep(10 * time.Hour)
+		for range 180 { // older and older, so that none moves the window on
+			happened = happened.Add(-time.Millisecond)
+			a.server.AddAt(duotest.Activity, time.Now(), g.At(happened))
+			time.Sleep(time.Minute)
+		}
+		time.Sleep(time.Hour)
+		sameOnce(t, a.server.IDs(duotest.Activity), r.got())
+		if n := saying(r, "later than they happened"); n < 3 || n > 4 {
+			t.Errorf("said %d times in 3 hours: %q", n, r.logs.all())
+		}
+	})
+}
