@@ -118,11 +118,16 @@ var layouts = []string{
 
 // parseTime reads ISO 8601 with or without a fraction, a zone or stray blanks
 // (UTC if it has no zone), and Unix time in seconds or milliseconds, as a
-// number or a string.
+// number or a string. A leap second, which Unix time does not have, is the one
+// behind it.
 func parseTime(s string) (time.Time, bool) {
 	s = strings.Join(strings.Fields(s), "")
+	usual := strings.Replace(s, ":59:60", ":59:59", 1)
 	for _, l := range layouts {
-		if t, err := time.Parse(l, s); err == nil {
+		if t, err := time.Parse(l, usual); err == nil {
+			if usual != s {
+				t = t.Add(time.Second)
+			}
 			return plausible(t)
 		}
 	}
