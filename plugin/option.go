@@ -98,7 +98,7 @@ var optionTable = []option{
 	},
 	{
 		name: "since", def: "24h",
-		help: "How far back the very first run begins: a duration (`90m`, `30d`), a date, an RFC 3339 time, or `now`; at most 180 days. Ignored once there is a checkpoint, which the first start makes.",
+		help: "How far back the very first run begins: a duration (`90m`, `30d`), a date (its first moment in UTC, whatever TZ says), an RFC 3339 time, or `now`; at most 180 days. Ignored once there is a checkpoint, which the first start makes.",
 		set:  setSince,
 	},
 	durationOption("poll_interval", "60s", time.Second, 24*time.Hour,
