@@ -5,10 +5,12 @@ package scenario
 import (
 	"cmp"
 	"flag"
+	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -278,4 +280,39 @@ func TestEndWithMemoryStorage(t *testing.T) {
 	if lost == 0 || lost > limit+1<<20 {
 		t.Errorf("%d bytes lost: want some, and no more than mem_buf_limit and a batch", lost)
 	}
+}
+
+// Records that are many times larger than batch_size, and the host's log in a
+// file.
+func TestHugeRecords(t *testing.T) {
+	underPressure(t, false)
+	inBoth(t, duotest.Config{}, func(b *bed) {
+		const huge = 10 << 20
+		source := b.backlog(30, duotest.Activity)
+		for i := range 3 {
+			raw := fmt.Appendf(nil, `{"activity_id": "huge-%d", "ts": %q, "details": %q}`, i,
+				time.Now().Add(-time.Hour).UTC().Format("2006-01-02T15:04:05.000000+00:00"), strings.Repeat("x", huge))
+			b.server.Add(duotest.Activity, raw)
+			source[fmt.Sprint("huge-", i)] = raw
+		}
+		log := filepath.Join(b.dir, "host.log")
+		b.spec.Service = []flbtest.Option{opt("log_file", log)}
+		p := b.start(b.input("duo", opt("logs", "activity"), opt("batch_size", "64K")))
+		d := b.delivery("duo")
+		d.awaitAll(2*time.Minute, duotest.Activity)
+		most := b.resident(p)
+		b.stop(p)
+		b.t.Logf("%d MB resident with records of 10 MB", most)
+		if d.update(); len(d.all) != len(source) || most > 250 {
+			b.t.Errorf("%d records of %d arrived, %d twice; %d MB resident", len(d.all), len(source), d.twice(), most)
+		}
+		for _, r := range d.all {
+			if err := sameAsDuo(r, source[r.String("activity_id")], b.duo.Addr); err != nil {
+				b.t.Fatalf("record %d: %.300v", r.Line, err)
+			}
+		}
+		if text, err := os.ReadFile(log); b.kind == flbtest.FluentBit && (err != nil || !strings.Contains(string(text), "[input:duo:duo.0] activity: caught up")) {
+			b.t.Errorf("the log file (%v) has:\n%s", err, text)
+		}
+	})
 }
