@@ -38,16 +38,17 @@ func encode(st Stream, boot string, k kept, older *kept) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	data := make([]byte, 0, len(head)+len(k.Cursor)+len(k.Cursor)/16+64)
+	data := make([]byte, 0, len(head)+2*len(k.Cursor)+len(k.Cursor)/16+256)
 	data = append(data, bytes.TrimSuffix(head, []byte("\n}"))...)
 	data = append(data, ",\n  \"cursor\": "...)
 	data = spread(data, k.Cursor)
 	if older != nil {
-		raw, err := json.Marshal(older)
+		head, err := json.Marshal(kept{SavedAt: older.SavedAt, Checksum: older.Checksum})
 		if err != nil {
 			return nil, err
 		}
-		data = append(append(data, ",\n  \"older\": "...), raw...)
+		data = append(append(data, ",\n  \"older\": "...), bytes.TrimSuffix(head, []byte("}"))...)
+		data = append(append(append(data, ",\"cursor\":"...), older.Cursor...), '}')
 	}
 	data = append(data, "\n}\n"...)
 	if len(data) > maxFile {

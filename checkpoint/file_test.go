@@ -23,6 +23,8 @@ var (
 	sample = cursor{From: "2026-03-01T11:58:00.123456Z", N: 7, Seen: []string{"0a1b", `quote " and \`}, More: map[string]string{"a,b": "{[:]}"}}
 )
 
+// mustEncode returns the file as a build writes it that knows neither boots nor
+// older cursors.
 func mustEncode(t testing.TB, st Stream, c any) []byte {
 	t.Helper()
 	k, err := newKept(saved, c)
@@ -65,6 +67,29 @@ func TestFileLooksLike(t *testing.T) {
 	}
 	if diff := cmp.Diff(sample, back); diff != "" {
 		t.Errorf("cursor (-want +got):\n%s", diff)
+	}
+}
+
+func TestFileWithAnOlderCursor(t *testing.T) {
+	const want = `
+  "checksum": "crc32c:83a56a17",
+  "cursor": 2,
+  "older": {"saved_at":"2026-03-01T12:00:00.123Z","checksum":"crc32c:90f599e3","cursor":1}
+}
+`
+	k, _ := newKept(saved.Add(time.Minute), 2)
+	o, _ := newKept(saved, 1)
+	data, err := encode(auth.canonical(), "b007", k, &o)
+	if err != nil || !strings.HasSuffix(string(data), want) || !strings.Contains(string(data), `"boot": "b007",`) {
+		t.Errorf("error %v, file %s, want it to end with %s", err, data, want)
+	}
+	var n int
+	f, err := decode(data, auth.canonical(), &n)
+	if err != nil || n != 2 || f.Boot != "b007" {
+		t.Fatalf("decoded %d, boot %q, error %v", n, f.Boot, err)
+	}
+	if diff := cmp.Diff(&o, f.Older); diff != "" {
+		t.Errorf("older (-want +got):\n%s", diff)
 	}
 }
 
@@ -143,6 +168,7 @@ func FuzzRead(f *testing.F) {
 	f.Add(bytes.Replace(good, []byte(`"n": 7`), []byte(`"n": 70000000000000000000000`), 1))
 	f.Add(mustEncode(f, auth, []string{"x"}))
 	f.Add([]byte(`{"version":1,"cursor":{}}`))
+	f.Add(bytes.Replace(good, []byte("\n}\n"), []byte(`,"older":{"cursor":[1]}}`), 1))
 	f.Add([]byte(`[{"a":[1,"\\\"}"]},-1.5e3,[],{}]`))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		before := json.RawMessage(`"before"`)

@@ -61,45 +61,45 @@ func TestOlderAfterABoot(t *testing.T) {
 		boot string
 		want result
 	}{
-		{"the same run of the machine", func(p *power) { p.run(s, 300*s) }, "one", result{300, Current}},
-		{"another one", func(p *power) { p.run(s, 300*s) }, "two", result{180, Older}},
-		{"just before it would be younger", func(p *power) { p.run(s, 269*s) }, "two", result{90, Older}},
-		{"nobody can tell", func(p *power) { p.run(s, 300*s) }, "", result{300, Current}},
-		{"nobody could tell", func(p *power) { p.boot(""); p.run(s, 300*s) }, "two", result{300, Current}},
-		{"right after the beginning", func(p *power) { p.run(s, 80*s) }, "two", result{0, Older}},
+		{"the same run of the machine", func(p *power) { p.run(10*s, 300*s) }, "one", result{300, Current}},
+		{"another one", func(p *power) { p.run(10*s, 300*s) }, "two", result{180, Older}},
+		{"just before it would be younger", func(p *power) { p.run(10*s, 269*s) }, "two", result{90, Older}},
+		{"nobody can tell", func(p *power) { p.run(10*s, 300*s) }, "", result{300, Current}},
+		{"nobody could tell", func(p *power) { p.boot(""); p.run(10*s, 300*s) }, "two", result{300, Current}},
+		{"right after the beginning", func(p *power) { p.run(10*s, 80*s) }, "two", result{0, Older}},
 		{"a quiet log", func(p *power) { p.run(600*s, 1800*s) }, "two", result{1200, Older}},
-		{"twice in short order", func(p *power) { p.run(s, 300*s); p.boot("two"); p.run(s, 80*s) }, "three", result{180, Older}},
-		{"twice", func(p *power) { p.run(s, 299*s); p.boot("two"); p.run(s, 100*s) }, "three", result{300, Older}},
-		{"the process restarted", func(p *power) { p.run(s, 299*s); p.boot("one"); p.run(s, 80*s) }, "two", result{180, Older}},
+		{"twice in short order", func(p *power) { p.run(10*s, 300*s); p.boot("two"); p.run(10*s, 80*s) }, "three", result{180, Older}},
+		{"twice", func(p *power) { p.run(10*s, 290*s); p.boot("two"); p.run(10*s, 100*s) }, "three", result{300, Older}},
+		{"the process restarted", func(p *power) { p.run(10*s, 290*s); p.boot("one"); p.run(10*s, 80*s) }, "two", result{180, Older}},
 		{"a leap of the clock", func(p *power) {
 			// The wall clock of a bubble cannot leap; what is stored of it is not even looked at.
-			p.run(s, 299*s)
+			p.run(10*s, 290*s)
 			data, err := os.ReadFile(p.slot.path)
 			if err != nil {
 				p.Fatal(err)
 			}
 			write(p.T, p.slot.path, bytes.Replace(data, []byte(`"saved_at": "2000`), []byte(`"saved_at": "1970`), 1))
 			p.boot("one")
-			p.run(s, 50*s)
+			p.run(10*s, 50*s)
 		}, "two", result{180, Older}},
 		{"set by the operator", func(p *power) {
-			p.run(s, 300*s)
+			p.run(10*s, 300*s)
 			if err := p.slot.Reset(7); err != nil {
 				p.Fatal(err)
 			}
 		}, "two", result{7, Older}},
 		{"the current one torn", func(p *power) {
-			p.run(s, 300*s)
+			p.run(10*s, 300*s)
 			write(p.T, p.slot.path, []byte(`{"version":`))
 		}, "two", result{180, Older}},
 		{"the older one damaged", func(p *power) {
-			p.run(s, 300*s)
+			p.run(10*s, 300*s)
 			data, err := os.ReadFile(p.slot.path)
 			if err != nil {
 				p.Fatal(err)
 			}
 			write(p.T, p.slot.path, bytes.Replace(data, []byte(`"cursor":180}`), []byte(`"cursor":280}`), 1))
-		}, "one", result{299, Previous}},
+		}, "one", result{290, Previous}},
 		{"written by a build that knew no older one", func(p *power) {
 			k, err := newKept(time.Now(), 5)
 			if err != nil {

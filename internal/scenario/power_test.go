@@ -7,6 +7,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 	"time"
 
@@ -122,6 +123,9 @@ func TestPowerCut(t *testing.T) {
 			p = start(siem)
 			b.waitFor("all events", time.Minute, func() bool { return arrived(siem) == filed })
 			b.stop(p)
+			if !strings.Contains(p.Log(), "the machine has been started anew") {
+				t.Error("the log does not say why events come again")
+			}
 			t.Logf("of %d events %d were missing if the checkpoints were believed, 0 after a boot", filed, filed-same)
 			if (same < filed) != (sync == "normal") {
 				t.Errorf("%d of %d events arrived as if there had been no boot: this test shows nothing, or storage.sync %s does not do what it did", same, filed, sync)
