@@ -1,0 +1,82 @@
+//go:build cgo
+
+package scenario
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"duo_in/duo/duotest"
+	"duo_in/internal/flbtest"
+)
+
+var exitsFluentBit = flag.Int("exits.fluentbit", 2, "times that fluent-bit is told to end while calls hang, each beside one with an idle dummy input")
+
+// Fluent Bit takes at most half a second longer to end than with an input that
+// does nothing at all, while every call of ours hangs. Its timers fire at full
+// seconds, so that both are told at the same point of one, in turn.
+func TestExitsOfFluentBit(t *testing.T) {
+	b := newBed(t, flbtest.FluentBit, quickDuo)
+	b.server.Fault(duotest.Fault{Kind: duotest.FaultHang, N: -1})
+	calls := func() int { return b.server.Count(duotest.Authentication).Calls }
+	idle := []flbtest.Option{opt("name", "dummy"), opt("interval_sec", "3600")}
+	ours := append(b.input("duo", quick...).Options, opt("name", "duo"))
+	var dummy, duo []time.Duration
+	for i := range *exitsFluentBit {
+		before, point := calls(), time.Duration(100+300*(i%3))*time.Millisecond
+		dummy = append(dummy, b.endsIn(point, idle, func() bool { return true }))
+		duo = append(duo, b.endsIn(point, ours, func() bool { return calls() > before }))
+		if more := duo[i] - dummy[i]; more > exitLimit {
+			t.Errorf("told %v after a full second it ends after %v, with an idle dummy input after %v", point, duo[i], dummy[i])
+		}
+	}
+	t.Log(spread("an idle dummy input", dummy))
+	t.Log(spread("ours, whose calls hang", duo))
+}
+
+// endsIn starts a Fluent Bit with one input, waits for what is to be, and returns
+// how long it takes to end when it is told at that point of a second.
+func (b *bed) endsIn(point time.Duration, input []flbtest.Option, is func() bool) time.Duration {
+	b.t.Helper()
+	var lines strings.Builder
+	for _, o := range input {
+		fmt.Fprintf(&lines, "    %s %s\n", o.Key, o.Value)
+	}
+	spec := b.spec
+	spec.ConfigName = "end.conf"
+	spec.Config = "[SERVICE]\n    flush 0.5\n[INPUT]\n" + lines.String() + "[OUTPUT]\n    name null\n    match *\n"
+	p := b.startSpec(spec)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if err := p.WaitReady(ctx); err != nil {
+		b.t.Fatal(err)
+	}
+	b.waitFor("input at work", 10*time.Second, is)
+	pause(untilPoint(b.t, point))
+	took, err := p.Stop(ctx)
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	return took
+}
+
+// untilPoint is how long it is to a point of a second by the clock of Fluent
+// Bit's timers, which counts from the machine's start.
+func untilPoint(t *testing.T, point time.Duration) time.Duration {
+	t.Helper()
+	text, err := os.ReadFile("/proc/uptime")
+	if err != nil {
+		t.Skipf("no clock to go by: %v", err)
+	}
+	var uptime float64
+	if _, err := fmt.Sscan(string(text), &uptime); err != nil {
+		t.Fatal(err)
+	}
+	now := time.Duration(uptime * float64(time.Second))
+	return (point - now%time.Second + time.Second) % time.Second
+}
