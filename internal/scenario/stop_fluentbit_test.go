@@ -35,8 +35,7 @@ func TestExitsOfFluentBit(t *testing.T) {
 			t.Errorf("told %v after a full second it ends after %v, with an idle dummy input after %v", point, duo[i], dummy[i])
 		}
 	}
-	t.Log(spread("an idle dummy input", dummy))
-	t.Log(spread("ours, whose calls hang", duo))
+	t.Logf("with an idle dummy input %s; with ours, whose calls hang, %s", spread(dummy), spread(duo))
 }
 
 // endsIn starts a Fluent Bit with one input, waits for what is to be, and returns
