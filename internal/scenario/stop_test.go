@@ -34,13 +34,14 @@ const exitLimit = 500 * time.Millisecond
 // exiting is a bed in which hosts come to a standstill and are told to end.
 type exiting struct {
 	*bed
+	busy     *bed // whose Duo has a long backlog
 	children []*duotest.Account
 	tags     map[string]*delivery
 	undo     []func() // what ends the standstill at hand
 }
 
 func newExiting(t *testing.T) *exiting {
-	x := &exiting{bed: newBed(t, flbtest.CHost, quickDuo), tags: map[string]*delivery{}}
+	x := &exiting{bed: newBed(t, flbtest.CHost, quickDuo), busy: newBed(t, flbtest.CHost, duotest.Config{}), tags: map[string]*delivery{}}
 	x.spec.CollectEvery, x.spec.Grace = 100*time.Millisecond, 200*time.Millisecond
 	for _, tag := range []string{"duo", "second", "children"} {
 		x.tags[tag] = x.delivery(tag)
@@ -48,7 +49,7 @@ func newExiting(t *testing.T) *exiting {
 	for number := range 60 {
 		x.children = append(x.children, x.addChild(number, 1))
 	}
-	x.backlog(2500, duotest.Logs()...)
+	x.busy.backlog(7000, duotest.Authentication) // more than a queue holds
 	return x
 }
 
@@ -318,14 +319,14 @@ func (x *exiting) fullQueue() *flbtest.Process {
 	if err != nil {
 		x.t.Fatal(err)
 	}
-	p := x.start(x.input("queue", opt("since", "25h"), opt("checkpoint_dir", dir)))
+	p := x.start(x.input("queue", opt("api_host", x.busy.duo.Addr), opt("since", "25h"), opt("logs", "authentication"), opt("checkpoint_dir", dir)))
 	x.ready(p)
 	x.command(p, "pause queue")
 	calls := -1
 	x.waitFor("end of the calls", 20*time.Second, func() bool {
 		before := calls
 		pause(1200 * time.Millisecond)
-		calls = x.calls()
+		calls = x.busy.server.Count(duotest.Authentication).Calls
 		return calls == before
 	})
 	return p
