@@ -265,9 +265,9 @@ func connecting(p *flbtest.Process, address string) bool {
 	return strings.Contains(string(sockets), fmt.Sprintf(" 0100007F:%04X %s ", number, synSent))
 }
 
-// nameserver is where the resolver asks that never gets an answer. A port cannot
-// be given in resolv.conf.
-const nameserver = "127.0.0.153"
+// nameserver is where the resolver asks that never gets an answer: an address of
+// this process, since resolv.conf cannot name a port.
+var nameserver = fmt.Sprintf("127.%d.%d.53", 1+os.Getpid()/256%254, os.Getpid()%256)
 
 // withResolver becomes its arguments, in a mount namespace of its own in which
 // the first of them is /etc/resolv.conf.
@@ -332,25 +332,33 @@ func (x *exiting) fullQueue() *flbtest.Process {
 	return p
 }
 
+// slowDisk becomes its arguments, with a tracer behind it that holds up each sync
+// for so many seconds and leaves all other calls alone.
+const slowDisk = `exec strace -D -f --seccomp-bpf -o /dev/null -e trace=fsync -e inject=fsync:delay_enter=%ds `
+
 var lacksStrace = sync.OnceValue(func() string {
-	if out, err := exec.Command("strace", "-f", "-e", "inject=fsync:delay_enter=1", "true").CombinedOutput(); err != nil {
+	if out, err := exec.Command("sh", "-c", fmt.Sprintf(slowDisk, 0)+"true").CombinedOutput(); err != nil {
 		return fmt.Sprintf("install strace, and let it trace: %v: %s", err, out)
 	}
 	return ""
 })
 
-// stuckDisk starts a host whose syncs take a minute, and waits for one.
+// stuckDisk starts a host whose syncs take a minute, and waits for one. It needs
+// checkpoints that are there, so that its Init makes none.
 func (x *exiting) stuckDisk() *flbtest.Process {
-	p := x.start(x.input("duo", append(quick, opt("settle", "500ms"))...))
-	x.ready(p)
-	strace := exec.Command("strace", "-f", "-p", fmt.Sprint(p.Pid()), "-o", os.DevNull, "-e", "trace=fsync", "-e", "inject=fsync:delay_enter=60s")
-	if err := strace.Start(); err != nil {
+	spec, script := x.spec, filepath.Join(x.dir, "host-with-slow-disk")
+	text := fmt.Sprintf("#!/bin/sh\n"+slowDisk+"'%s' \"$@\"\n", 60, artifacts.hosts[flbtest.CHost])
+	if err := os.WriteFile(script, []byte(text), 0o700); err != nil {
 		x.t.Fatal(err)
 	}
-	x.later(func() {
-		_ = strace.Process.Kill() // it may have ended with the host
-		_ = strace.Wait()
-	})
+	spec.Inputs = []flbtest.Input{x.input("duo", append(quick, opt("settle", "500ms"))...)}
+	p := x.startHost(script, spec)
+	x.ready(p)
+	tracer := tracerOf(p)
+	if tracer == 0 {
+		x.t.Fatal("the tracer is gone")
+	}
+	x.later(func() { _ = syscall.Kill(tracer, syscall.SIGKILL) }) // or the sync would hold up the end of the process
 	var held []string
 	x.waitFor("sync that hangs", 20*time.Second, func() bool {
 		before := held
@@ -358,6 +366,13 @@ func (x *exiting) stuckDisk() *flbtest.Process {
 		return slices.ContainsFunc(held, func(thread string) bool { return slices.Contains(before, thread) })
 	})
 	return p
+}
+
+func tracerOf(p *flbtest.Process) (pid int) {
+	status, _ := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.Pid()))
+	_, rest, _ := strings.Cut(string(status), "TracerPid:")
+	_, _ = fmt.Sscan(rest, &pid)
+	return pid
 }
 
 // stopped returns the threads that a tracer holds.
