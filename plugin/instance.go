@@ -557,14 +557,16 @@ func (in *instance) Stop(now time.Time) {
 	in.mu.Unlock()
 	in.announce()
 	in.cancel()
-	pollers := ended(in.pollers.Wait)
+	pollers := ended(func() {
+		in.pollers.Wait()
+		(&http.Client{Transport: in.transport}).CloseIdleConnections() // which says goodbye to each
+	})
 	saver := ended(func() { in.saver.Wait(); in.commit(now) })
 	late, cancel := context.WithTimeout(context.Background(), workStop)
 	defer cancel()
 	if !inTime(late, pollers) {
 		in.log.Warn("a poller has not stopped in time; its page is read again at the next start")
 	}
-	(&http.Client{Transport: in.transport}).CloseIdleConnections()
 	if !inTime(late, saver) {
 		in.log.Warn("the checkpoints could not be saved in time; what came since the last save is delivered again at the next start")
 	}
