@@ -80,9 +80,10 @@ func (c *cutter) record() error {
 		_, err := c.pass(0)
 		return err
 	}
-	b, err := c.peek()
-	if err != nil || b != '{' {
-		return errors.Join(err, c.value(maxValue))
+	if b, err := c.peek(); err != nil {
+		return err
+	} else if b != '{' {
+		return c.value(maxValue)
 	}
 	start := len(c.out)
 	return c.container(func() error {

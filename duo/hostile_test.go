@@ -116,6 +116,25 @@ func TestLargePageOfV1(t *testing.T) {
 	})
 }
 
+// A second that alone is too large for an answer is said, as one that is too full
+// for a page is, and passed.
+func TestLargeSecondOfV1(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAccount(t, duotest.Config{})
+		at := time.Now().Add(-20 * time.Hour).Unix()
+		for i := range 800 {
+			a.server.Add("administrator", json.RawMessage(fmt.Sprintf(`{"action":"a","description":"%d %s","timestamp":%d}`, i, strings.Repeat("x", 25<<10), at)))
+		}
+		a.server.Add("administrator", json.RawMessage(fmt.Sprintf(`{"action":"last","timestamp":%d}`, at+1)))
+		r := a.read("administrator", defaults, duo.NewCursor(time.Now().Add(-25*time.Hour), time.Now()))
+		time.Sleep(3 * time.Minute)
+		r.stop()
+		if last := r.raws[len(r.raws)-1]; !strings.Contains(last, `"last"`) || len(r.raws) < 600 || saying(r, "fill a page") != 1 {
+			t.Errorf("%d records, the last is %.50s; log lines %q", len(r.raws), last, r.logs.all())
+		}
+	})
+}
+
 // What takes the place of a page is refused and said in a line or two, nothing
 // is held of it, and when it ends nothing is missing.
 func TestHostileAnswers(t *testing.T) {
