@@ -7,8 +7,11 @@ export GOFLAGS := $(strip $(shell go env GOFLAGS) -buildvcs=false)
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.8.2 # 2026.2.2
 FUZZTIME    := 10s
 BENCH       := .
+LENGTH      := 20m
+SEED        := 0
+HOST        :=
 
-.PHONY: help build demo test lint pure race smoke fuzz bench update docker clean
+.PHONY: help build demo test lint pure race smoke torture fuzz bench update docker clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -35,10 +38,14 @@ pure: ## All tests that need no cgo
 	CGO_ENABLED=0 go test -timeout 20m ./...
 
 race: ## All tests under the race detector, with the scenarios in the C host and in Fluent Bit
-	go test -race -timeout 20m ./...
+	go test -race -count 1 -timeout 20m ./...
 
 smoke: ## Fuzz each fuzz test for three seconds, from its seeds
 	go run ./internal/fuzz -cold -time 3s
+
+torture: ## Break all there is to break for LENGTH, 20m unless set, by SEED, in HOST: flbhost, fluent-bit or both
+	go test ./internal/scenario -count 1 -timeout 3h -v -run '^TestTorture$$' \
+		-torture.length=$(LENGTH) -torture.seed=$(SEED) -torture.host=$(HOST)
 
 fuzz: ## Fuzz each fuzz test for FUZZTIME, 10s unless set
 	go run ./internal/fuzz -time $(FUZZTIME)

@@ -176,7 +176,7 @@ func TestUsage(t *testing.T) {
 	u, err := p.Usage()
 	s.check(err)
 	// stdin, stdout and stderr, two of the signals' pipe, two of the mailbox, one file; others may be inherited
-	if u.Files < 8 || u.Files > 40 || u.Threads != 2 || u.Resident < 100<<10 || u.Resident > 50<<20 {
+	if u.Files < 8 || u.Files > 40 || u.Threads != 2 || u.Resident < 100<<10 || u.Resident > 50<<20 || u.Peak < u.Resident {
 		t.Errorf("got %+v", u)
 	}
 	s.stop(p)

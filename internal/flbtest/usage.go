@@ -10,6 +10,7 @@ import (
 // Usage is what a process holds.
 type Usage struct {
 	Resident int64 // bytes
+	Peak     int64 // bytes, the most that was resident at any time
 	Files    int   // open file descriptors
 	Threads  int
 }
@@ -30,6 +31,9 @@ func (p *Process) Usage() (Usage, error) {
 		var kilobytes int64
 		if n, _ := fmt.Sscanf(lines.Text(), "VmRSS: %d kB", &kilobytes); n == 1 {
 			u.Resident = kilobytes << 10
+		}
+		if n, _ := fmt.Sscanf(lines.Text(), "VmHWM: %d kB", &kilobytes); n == 1 {
+			u.Peak = kilobytes << 10
 		}
 		_, _ = fmt.Sscanf(lines.Text(), "Threads: %d", &u.Threads)
 	}

@@ -70,6 +70,7 @@ type bed struct {
 	t      *testing.T
 	kind   flbtest.Kind
 	dir    string
+	stored string // the folder of the checkpoints
 	server *duotest.Server
 	duo    *duotest.Running
 	ca     string
@@ -85,12 +86,17 @@ func inBoth(t *testing.T, c duotest.Config, f func(*bed)) {
 }
 
 func newBed(t *testing.T, kind flbtest.Kind, c duotest.Config) *bed {
+	return newBedIn(t, t.TempDir(), kind, c)
+}
+
+// newBedIn is newBed in a folder of the caller's.
+func newBedIn(t *testing.T, dir string, kind flbtest.Kind, c duotest.Config) *bed {
 	if artifacts.hosts[kind] == "" {
 		t.Skipf("NO FLUENT BIT: %s was not run in %v", t.Name(), kind)
 	}
-	b := &bed{t: t, kind: kind, dir: t.TempDir(), server: duotest.New(c)}
+	b := &bed{t: t, kind: kind, dir: dir, stored: filepath.Join(dir, "checkpoints"), server: duotest.New(c)}
 	b.duo = b.server.StartTLS()
-	t.Cleanup(b.duo.Close)
+	t.Cleanup(func() { b.duo.Close() }) // which may be another by then
 	var err error
 	if b.ca, err = b.duo.CAFile(b.dir); err != nil {
 		t.Fatal(err)
@@ -109,7 +115,7 @@ func (b *bed) input(tag string, options ...flbtest.Option) flbtest.Input {
 	for _, o := range []flbtest.Option{
 		{Key: "api_host", Value: b.duo.Addr}, {Key: "integration_key", Value: duotest.IntegrationKey},
 		{Key: "secret_key", Value: "${DUO_SECRET_KEY}"}, {Key: "ca_file", Value: b.ca},
-		{Key: "checkpoint_dir", Value: filepath.Join(b.dir, "checkpoints")}, {Key: "poll_interval", Value: "1s"},
+		{Key: "checkpoint_dir", Value: b.stored}, {Key: "poll_interval", Value: "1s"},
 	} {
 		if !set[o.Key] {
 			options = append(options, o)
@@ -163,7 +169,7 @@ func (b *bed) secretIsNowhere() {
 			b.t.Error("the secret key is in the log")
 		}
 	}
-	_ = filepath.WalkDir(filepath.Join(b.dir, "checkpoints"), func(path string, d os.DirEntry, err error) error {
+	_ = filepath.WalkDir(b.stored, func(path string, d os.DirEntry, err error) error {
 		if err != nil || d.IsDir() {
 			return nil
 		}
