@@ -82,7 +82,8 @@ type torture struct {
 	book    *book
 	readers []*flbtest.Reader
 
-	host     *flbtest.Process
+	host     *flbtest.Process // none between two lives
+	starts   int              // of its pipeline, reloads among them
 	effects  []effect
 	troubled bool // saves may fail in this life, or are put off
 	expect   []*regexp.Regexp
@@ -336,7 +337,7 @@ func (t *torture) start() {
 	t.lives++
 	t.troubled = t.has("disk")
 	t.begin(false)
-	t.had = t.copyAll()
+	t.had, t.starts = t.copyAll(), 1
 	t.host = t.bed.start(t.inputs...)
 	for _, re := range t.expect {
 		t.waitFor("line "+re.String(), 30*time.Second, func() bool { t.update(); return re.MatchString(t.host.Log()) })
@@ -358,17 +359,19 @@ func (t *torture) begin(reloaded bool) {
 	t.book.begin(time.Now(), covered, reloaded)
 }
 
-// up waits until the host runs; false if it ended before.
-func (t *torture) up() bool {
+// begun is a line that each stream's checkpoint gets when it has been read.
+var begun = regexp.MustCompile(`: (going on at|no checkpoint yet|the checkpoint cannot be used|not pulled: )`)
+
+// up waits until the host runs, and has read the checkpoints.
+func (t *torture) up() {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	t.must(t.host.WaitReady(ctx))
-	t.waitFor("plugin", 30*time.Second, func() bool { return t.starts() >= len(t.inputs) })
-	return true
+	t.waitFor("start", 30*time.Second, func() bool {
+		t.update()
+		return len(begun.FindAllString(t.host.Log(), -1)) >= t.starts*len(tortured)
+	})
 }
-
-// starts counts the instances that began in this life.
-func (t *torture) starts() int { return strings.Count(t.host.Log(), "] duo_in ") }
 
 func (t *torture) command(line string) { t.bed.command(t.host, line) }
 
