@@ -261,14 +261,16 @@ func (t *torture) stall(rnd *rand.Rand) {
 		most = 3 * t.settle
 	}
 	t.pauses++
-	t.command(fmt.Sprintf("stall %d", between(rnd, 10*time.Millisecond, most).Milliseconds()))
+	lasts := between(rnd, 10*time.Millisecond, most)
+	t.trouble(lasts)
+	t.command(fmt.Sprintf("stall %d", lasts.Milliseconds()))
 }
 
 // drop has the host lose the next append or two, as with a full ring.
 func (t *torture) drop(rnd *rand.Rand) {
 	t.up()
 	t.pauses++
-	t.troubled = true
+	t.trouble(5 * time.Second) // the callback is held up for a second each
 	t.command(fmt.Sprintf("drop %s %d", pick(rnd, t.inputs).Tag, 1+rnd.IntN(2)))
 }
 

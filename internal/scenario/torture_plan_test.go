@@ -34,7 +34,7 @@ type pace struct {
 }
 
 var paces = map[flbtest.Kind]pace{
-	flbtest.CHost:     {life: 3 * time.Second, longLife: 30 * time.Second, gap: 500 * time.Millisecond, overhead: 300 * time.Millisecond},
+	flbtest.CHost:     {life: 4 * time.Second, longLife: 30 * time.Second, gap: 500 * time.Millisecond, overhead: 300 * time.Millisecond},
 	flbtest.FluentBit: {life: 6 * time.Second, longLife: 45 * time.Second, gap: 800 * time.Millisecond, overhead: 500 * time.Millisecond},
 }
 
