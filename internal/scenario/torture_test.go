@@ -92,6 +92,7 @@ type torture struct {
 	troubled   time.Time // until then saves may fail, or are put off
 	expect     []*regexp.Regexp
 	out        func()              // ends what keeps a stream out
+	backlog    []string            // of Fluent Bit's storage, what this life began with
 	had        map[string][]byte   // the checkpoints that this life began with
 	hugeBefore int                 // calls that had met a huge page then
 	copies     []map[string][]byte // of the checkpoints, in the last rounds
@@ -121,7 +122,7 @@ func newTorture(t *testing.T, kind flbtest.Kind, seed uint64, length time.Durati
 		t.Fatal(err)
 	}
 	o := &torture{seed: seed, length: length, clock: &clock{}, book: newBook(), met: map[duotest.FaultKind]int{}, disk: filepath.Join(dir, "disk")}
-	t.Cleanup(func() { o.leave(dir) })
+	t.Cleanup(func() { o.leave(t, dir) })
 	o.bed = newBedIn(t, dir, kind, duotest.Config{Delay: time.Second, Now: o.clock.now, OnCall: o.count})
 	o.stored = filepath.Join(o.disk, "checkpoints")
 	o.journal, err = os.Create(filepath.Join(dir, "journal"))
@@ -151,20 +152,20 @@ func (t *torture) mount() {
 	}
 }
 
-// leave cleans up; after a failure the folder stays.
-func (t *torture) leave(dir string) {
+// leave cleans up; after a failure the folder stays. It was skipped if there is no
+// bed.
+func (t *torture) leave(test *testing.T, dir string) {
+	if test.Failed() {
+		test.Logf("what happened stands in %s/journal; again: make torture HOST=%v SEED=%d LENGTH=%v", dir, t.kind, t.seed, t.length)
+		_ = os.CopyFS(filepath.Join(dir, "kept"), os.DirFS(t.disk)) // as it goes with its volume
+	} else {
+		defer os.RemoveAll(dir)
+	}
 	if t.mounted {
 		if err := exec.Command("umount", "-l", t.disk).Run(); err != nil {
-			t.t.Errorf("umount %s: %v", t.disk, err)
+			test.Errorf("umount %s: %v", t.disk, err)
 		}
 	}
-	switch {
-	case t.bed == nil: // it was skipped
-	case t.t.Failed():
-		t.t.Logf("what happened stands in %s; again: make torture HOST=%v SEED=%d LENGTH=%v", t.journal.Name(), t.kind, t.seed, t.length)
-		return
-	}
-	_ = os.RemoveAll(dir)
 }
 
 func (t *torture) run() {
@@ -363,6 +364,8 @@ func (t *torture) start() {
 	t.hugeBefore = t.faults(duotest.FaultHuge)
 	t.begin(false)
 	t.had, t.starts, t.troubled = t.copyAll(), 1, time.Time{}
+	t.backlog, err = filepath.Glob(filepath.Join(t.dir, "storage", "*", "*"))
+	t.must(err)
 	t.host = t.bed.start(t.inputs...)
 	for _, re := range t.expect {
 		t.waitFor("line "+re.String(), 30*time.Second, func() bool { t.update(); return re.MatchString(t.host.Log()) })
