@@ -320,6 +320,9 @@ func (t *torture) byBoth(rnd *rand.Rand) {
 	if err := t.host.Signal(syscall.SIGTERM); !errors.Is(err, os.ErrProcessDone) {
 		t.must(err)
 	}
+	// It takes no command any more.
+	t.effects = slices.DeleteFunc(t.effects, func(e effect) bool { return e.of == "pause" })
+	t.trouble(0)
 	t.wait(between(rnd, 0, time.Second))
 	t.must(t.host.Kill())
 	t.over(asked, 0, 137, 143)
