@@ -531,6 +531,10 @@ func (t *torture) report() {
 		kinds = append(kinds, fmt.Sprintf("%s %d", kind, n))
 	}
 	slices.Sort(kinds)
+	exit := fmt.Sprint(t.slowestExit)
+	if t.kind == flbtest.FluentBit {
+		exit = "it does not say"
+	}
 	mib := func(n int64) string { return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20)) }
 	var b strings.Builder
 	for _, row := range [][2]string{
@@ -553,7 +557,7 @@ func (t *torture) report() {
 		{"missing", fmt.Sprint(t.book.missing(time.Now().Add(time.Hour)))},
 		{"most resident", fmt.Sprintf("%s, of those that met a huge page %s", mib(t.usage.Peak), mib(t.hugePeak))},
 		{"most files, threads", fmt.Sprintf("%d, %d", t.usage.Files, t.usage.Threads)},
-		{"slowest exit of the plugin", fmt.Sprintf("%v", t.slowestExit)},
+		{"slowest exit of the plugin", exit},
 		{"slowest stop of the host", fmt.Sprint(t.slowestStop.Round(time.Millisecond))},
 	} {
 		fmt.Fprintf(&b, "| %-30s | %s |\n", row[0], row[1])
