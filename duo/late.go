@@ -22,7 +22,8 @@ func (l *late) note(c Cursor, fresh []Record, w Window) {
 	for _, r := range fresh {
 		// Up to Checked the log had been read to its end, without this one.
 		by := c.Checked.Time().Sub(r.Time)
-		if r.exact && by > w.Overlap+time.Second { // v1 logs are read by whole seconds
+		// What is not within the window has an odd time. (v1 logs are read by whole seconds.)
+		if r.exact && ToMillis(r.Time) >= c.From && by > w.Overlap+time.Second {
 			l.events, l.most = l.events+1, max(l.most, by)
 		}
 	}

@@ -1,6 +1,7 @@
 package duo_test
 
 import (
+	"bytes"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -57,6 +58,24 @@ func TestEventsFiledLate(t *testing.T) {
 			})
 		}
 	}
+}
+
+// A record that shows a time of long ago, where Duo has it among those of now, is
+// odd and not late.
+func TestOddTimeIsNotLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAccount(t, duotest.Config{})
+		a.server.Fault(duotest.Fault{Kind: duotest.FaultRewrite, N: -1, Rewrite: func(b []byte) []byte {
+			return bytes.ReplaceAll(b, []byte(`"ts": "2000-01-01T00:0`), []byte(`"ts": "1999-01-01T00:0`))
+		}})
+		r := a.read(duotest.Activity, defaults, duo.NewCursor(time.Now().Add(-time.Minute), time.Now()))
+		trickle(a.server, duotest.Activity, time.Minute, 30*time.Minute, time.Now)
+		time.Sleep(10 * time.Minute)
+		sameOnce(t, a.server.IDs(duotest.Activity), r.got())
+		if lines := r.logs.all(); len(lines) > 0 {
+			t.Errorf("log: %q", lines)
+		}
+	})
 }
 
 // However many come late, that is said once an hour, with their number.

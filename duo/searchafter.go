@@ -44,9 +44,11 @@ func (searchAfter) advance(c Cursor, p Page, w Window, pageSize int, now time.Ti
 	placed := max(begin, end)
 	fresh, equal := c.take(p.Records, c.Equal, func(r *Record) Millis {
 		switch {
+		case r.timed && ToMillis(r.Time) >= begin:
+			return min(ToMillis(r.Time), placed)
 		case r.timed:
-			// A time that is out of order must not be forgotten before its place.
-			return min(max(ToMillis(r.Time), begin), placed)
+			// Out of order: it may be anywhere on the page, and must not be
+			// forgotten before that comes again.
 		case end != 0:
 			r.Time = end.Time()
 		default:
