@@ -43,7 +43,6 @@ var bounds = map[flbtest.Kind]flbtest.Usage{
 const hugePages = 96 << 20
 
 const (
-	exitLimit = 500 * time.Millisecond // of the plugin's part
 	stopLimit = 10 * time.Second       // of the host, which waits for its outputs
 	// late is by how much a moment may be seen later than it was, and a save be
 	// made later than it was due: a callback a second, the ring, Fluent Bit's
