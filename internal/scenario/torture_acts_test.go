@@ -20,11 +20,6 @@ import (
 	"duo_in/internal/flbtest"
 )
 
-// stallsBeyondSettle lets the host's main thread hang for longer than settle and
-// be killed then. What lay on its ring is lost by that as long as settle is all
-// that a plugin goes by.
-const stallsBeyondSettle = false
-
 // act is something that is done to a host or to what is around it.
 type act struct {
 	name  string
@@ -271,15 +266,12 @@ func (t *torture) pauseOne(rnd *rand.Rand) {
 	})
 }
 
-// stall holds the main thread up, so that it does not empty the rings.
+// stall holds the main thread up, so that it does not empty the rings, and may
+// well be killed meanwhile.
 func (t *torture) stall(rnd *rand.Rand) {
 	t.up()
-	most := t.settle / 3
-	if stallsBeyondSettle {
-		most = 3 * t.settle
-	}
 	t.pauses++
-	lasts := between(rnd, 10*time.Millisecond, most)
+	lasts := between(rnd, 10*time.Millisecond, 3*t.settle)
 	t.trouble(lasts)
 	t.command(fmt.Sprintf("stall %d", lasts.Milliseconds()))
 }

@@ -43,7 +43,7 @@ var bounds = map[flbtest.Kind]flbtest.Usage{
 const hugePages = 96 << 20
 
 const (
-	stopLimit = 10 * time.Second       // of the host, which waits for its outputs
+	stopLimit = 10 * time.Second // of the host, which waits for its outputs
 	// late is by how much a moment may be seen later than it was, and a save be
 	// made later than it was due: a callback a second, the ring, Fluent Bit's
 	// flush, and a machine that is busy.
