@@ -1,0 +1,288 @@
+//go:build cgo
+
+package scenario
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"duo_in/duo/duotest"
+	"duo_in/internal/flbtest"
+)
+
+// cell is one trouble at one place, with an input, a Duo and a folder of its own.
+type cell struct {
+	trouble *trouble
+	place   place
+
+	rig    *rig
+	name   string // as the plugin calls its input
+	tag    string
+	server *duotest.Server
+	duo    *duotest.Running
+	got    *delivery
+	events *duotest.Generator // of cellLog
+	others *duotest.Generator // of otherLog
+	filed  int
+
+	met    chan struct{} // closed when the call at the place came
+	meet   sync.Once
+	mended bool
+	alone  bool // it was complete before the host was stopped
+}
+
+const (
+	cellPage  = 20 // records on a page: the backlog is three pages, or two full ones that an empty one follows
+	cellLive  = 5  // events that are filed while the trouble lasts
+	cellLimit = 90 * time.Second
+	slowLimit = 8 * time.Minute // 5 minutes and their jitter, and then some
+
+	cellLog  = duotest.Authentication
+	otherLog = duotest.Activity // of the cells of atExit: it has no trouble, and goes on
+)
+
+// join gives the cell its place in a rig, as the n-th input.
+func (c *cell) join(r *rig, n int) {
+	c.rig, c.name, c.tag = r, fmt.Sprintf("duo.%d", n), fmt.Sprintf("cell%d", n)
+	c.met = make(chan struct{})
+	c.server = duotest.New(duotest.Config{Delay: time.Second, OnCall: func(call duotest.Call) {
+		if call.Fault != "" {
+			c.meet.Do(func() { close(c.met) })
+		}
+	}})
+	c.duo = c.server.StartTLS()
+	own := &bed{t: r.t, kind: r.kind, dir: r.dir, server: c.server, duo: c.duo, ca: r.ca}
+	c.got = own.delivery(c.tag)
+	quirks := 0.0
+	if c.trouble.odd {
+		quirks = 1
+	}
+	c.events = duotest.NewGenerator(cellLog, uint64(n+1), duotest.Options{Quirks: quirks})
+	c.others = duotest.NewGenerator(otherLog, uint64(n+1), duotest.Options{})
+}
+
+// input is the cell's [INPUT].
+func (c *cell) input() flbtest.Input {
+	logs := cellLog
+	if c.hasOther() {
+		logs += "," + otherLog
+	}
+	return c.got.b.input(c.tag, append([]flbtest.Option{
+		opt("logs", logs), opt("delay", "1s"), opt("overlap", "30s"), opt("since", "25h"), opt("page_size", fmt.Sprint(cellPage)),
+		opt("checkpoint_dir", c.folder()),
+	}, c.trouble.set...)...)
+}
+
+func (c *cell) hasOther() bool { return c.place == atExit && !c.trouble.whole }
+
+func (c *cell) folder() string { return filepath.Join(c.rig.dir, "checkpoints", c.tag) }
+
+// says reports whether the trouble is to be said.
+func (c *cell) says() bool { return !c.trouble.calm && c.trouble.quiet != c.place }
+
+// file adds events of now, or given ones.
+func (c *cell) file(log string, g *duotest.Generator, n int, from, to time.Time) {
+	c.server.Add(log, g.Spread(from, to, n)...)
+	c.filed += n
+}
+
+// plan files the backlog and arranges for what the call at the place meets.
+func (c *cell) plan() error {
+	n := 2*cellPage + cellPage/2
+	if c.place == emptyPage {
+		n = 2 * cellPage
+	}
+	from := time.Now().Add(-20 * time.Hour)
+	c.file(cellLog, c.events, n, from, from.Add(time.Hour))
+	switch follows, begins := calls("next_offset", true), calls("next_offset", false); c.place {
+	case atStart:
+		if c.trouble.begin != nil {
+			c.meet.Do(func() { close(c.met) })
+			return c.trouble.begin(c)
+		}
+		c.arrange(func(duotest.Call) bool { return true }, 0)
+	case middlePage, saving, atExit:
+		c.arrange(follows, 0)
+	case emptyPage:
+		c.arrange(follows, 1)
+	case idlePoll:
+		c.arrange(begins, 1)
+	}
+	return nil
+}
+
+// calls matches those with, or without, a parameter.
+func calls(param string, with bool) func(duotest.Call) bool {
+	return func(c duotest.Call) bool { return (c.Param(param) != "") == with }
+}
+
+// arrange plans the trouble of the first call that matches, after some of them,
+// and of those that follow it, whatever they are.
+func (c *cell) arrange(match func(duotest.Call) bool, skip int) {
+	f := c.trouble.call
+	f.Log, f.Skip = cellLog, skip
+	f.Match = func(call duotest.Call) bool { return match(call) || closed(c.met) && c.trouble.never[atStart] == "" }
+	switch {
+	case c.trouble.begin != nil: // the call waits for it, and it lasts
+	case c.place == saving || c.place == atExit:
+		f.N = -1
+	case c.trouble.slow:
+		f.N = 1
+		if c.trouble.opens && (c.place == middlePage || c.place == emptyPage) {
+			f.N = 2
+		}
+	case f.N == 0:
+		f.N = 2
+	}
+	c.server.Fault(f)
+}
+
+// live is the cell's life in the first run of its host.
+func (c *cell) live() error {
+	now := time.Now()
+	if c.place == firstPage {
+		if err := c.await("the backlog", cellLimit, c.complete); err != nil {
+			return err
+		}
+		// The events are filed before a window can reach them.
+		now = time.Now()
+		c.arrange(func(call duotest.Call) bool {
+			maxtime, _ := strconv.ParseInt(call.Param("maxtime"), 10, 64)
+			return call.Param("next_offset") == "" && maxtime >= now.UnixMilli()
+		}, 0)
+		c.file(cellLog, c.events, cellLive, now, now)
+	}
+	if err := c.await("call at the place", cellLimit, func() bool { return closed(c.met) }); err != nil {
+		return err
+	}
+	if c.trouble.begin != nil && c.place != atStart {
+		if err := c.trouble.begin(c); err != nil {
+			return err
+		}
+	}
+	if c.place != firstPage {
+		now = time.Now()
+		c.file(cellLog, c.events, cellLive, now, now)
+	}
+	return c.outlive(now)
+}
+
+// outlive waits for what is to happen while the trouble lasts, ends it if it
+// does not end by itself, and waits for what was held up by it.
+func (c *cell) outlive(now time.Time) error {
+	if c.hasOther() {
+		c.file(otherLog, c.others, cellLive, now, now)
+		if err := c.await("the other log's events", cellLimit, func() bool { return c.got.missing(otherLog) == 0 }); err != nil {
+			return err
+		}
+	}
+	if c.says() {
+		if err := c.await("line about it", cellLimit, func() bool { return len(c.lines().begin) > 0 }); err != nil {
+			return err
+		}
+	}
+	switch {
+	case c.place == atExit, c.trouble.slow && !*patient:
+		return nil
+	case c.place == saving:
+		if err := c.await("checkpoint that is behind the first page", cellLimit, c.saved); err != nil {
+			return err
+		}
+	}
+	if c.place == saving || c.trouble.begin != nil {
+		if err := c.mend(); err != nil {
+			return err
+		}
+	}
+	limit := cellLimit
+	if c.trouble.slow {
+		limit = slowLimit
+	}
+	err := c.await("end of what is missing", limit, c.complete)
+	if err == nil && c.says() {
+		err = c.await("line about its end", cellLimit, func() bool { return len(c.lines().end) > 0 })
+	}
+	c.alone = err == nil
+	return err
+}
+
+// mend ends the trouble, unless it has ended.
+func (c *cell) mend() error {
+	if c.mended {
+		return nil
+	}
+	c.mended = true
+	c.server.ClearFaults()
+	if c.trouble.end != nil {
+		return c.trouble.end(c)
+	}
+	return nil
+}
+
+// whole waits until nothing is missing in the second run of the host.
+func (c *cell) whole() error { return c.await("end of what is missing", cellLimit, c.complete) }
+
+// complete reports whether all that was filed has arrived: each event has an
+// event_id of its own, which Duo's id is not.
+func (c *cell) complete() bool { return c.got.update() >= c.filed }
+
+// saved reports whether the cursor that follows the first page is on the disk.
+func (c *cell) saved() bool {
+	files, _ := filepath.Glob(filepath.Join(c.folder(), "*", "self", cellLog+".json"))
+	for _, path := range files {
+		var stored struct {
+			Cursor struct {
+				Next string `json:"next_offset"`
+			}
+		}
+		if data, err := os.ReadFile(path); err == nil && json.Unmarshal(data, &stored) == nil && stored.Cursor.Next != "" {
+			return true
+		}
+	}
+	return false
+}
+
+// lines are what was said of the cell in the host's present run.
+func (c *cell) lines() saidLines { return c.rig.said.last(c.name) }
+
+// await waits for a condition, unless the host ends.
+func (c *cell) await(what string, limit time.Duration, cond func() bool) error {
+	for end := time.Now().Add(limit); !cond(); pause(100 * time.Millisecond) {
+		switch {
+		case closed(c.rig.gone):
+			return fmt.Errorf("the host ended before the %s", what)
+		case time.Now().After(end):
+			return fmt.Errorf("no %s within %v: %d of %d events", what, limit, c.got.update(), c.filed)
+		}
+	}
+	return nil
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
+}
+
+// hangUp closes the listener, and with it the call that hangs at the place.
+func (c *cell) hangUp() error {
+	c.duo.Close()
+	return nil
+}
+
+// listen takes hangUp back.
+func (c *cell) listen() error {
+	again, err := c.server.Listen(c.duo.Addr)
+	if err == nil {
+		c.duo = again
+	}
+	return err
+}

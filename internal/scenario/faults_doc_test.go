@@ -1,0 +1,202 @@
+//go:build cgo
+
+package scenario
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"duo_in/internal/flbtest"
+)
+
+var update = flag.Bool("update", false, "rewrite what the tests make of docs/guarantees.md; takes -patient and both hosts")
+
+// sightings is what a run saw: what came out, by trouble and place, and what
+// was said, by trouble. They are the same in both hosts.
+type sightings struct {
+	mu    sync.Mutex // guards what follows
+	cells map[sighting]string
+	said  map[string][]string // sorted, each line once
+	kinds map[flbtest.Kind]bool
+	wrong []string // where one host showed another thing than the other
+}
+
+type sighting struct {
+	trouble string
+	place   place
+}
+
+func newSightings() *sightings {
+	return &sightings{cells: map[sighting]string{}, said: map[string][]string{}, kinds: map[flbtest.Kind]bool{}}
+}
+
+// saw notes what a host showed.
+func (s *sightings) saw(kind flbtest.Kind, tr *trouble, p place, text string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.kinds[kind] = true
+	at := sighting{tr.name, p}
+	if before, ok := s.cells[at]; ok && before != text {
+		s.wrong = append(s.wrong, fmt.Sprintf("%s, %s: %q in one host, %q in the other", tr.name, p, before, text))
+	}
+	s.cells[at] = text
+}
+
+// heard notes what was said of a trouble.
+func (s *sightings) heard(tr *trouble, lines []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, line := range lines {
+		if i, found := slices.BinarySearch(s.said[tr.name], line); !found {
+			s.said[tr.name] = slices.Insert(s.said[tr.name], i, line)
+		}
+	}
+}
+
+// never notes that a trouble cannot be at a place.
+func (s *sightings) never(tr *trouble, p place, why string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.cells[sighting{tr.name, p}] = "– (" + why + ")"
+}
+
+const (
+	faultsBegin = "<!-- faults:begin -->\n"
+	faultsEnd   = "<!-- faults:end -->\n"
+)
+
+// settle compares the document with what was seen, or rewrites it.
+func (s *sightings) settle(t *testing.T) {
+	for _, w := range s.wrong {
+		t.Error(w)
+	}
+	path := filepath.Join("..", "..", "docs", "guarantees.md")
+	data, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	head, rest, begun := strings.Cut(string(data), faultsBegin)
+	written, tail, ended := strings.Cut(rest, faultsEnd)
+	if !begun || !ended {
+		t.Fatalf("%s has no lines %q and %q", path, faultsBegin, faultsEnd)
+	}
+	if !*update {
+		if diff := cmp.Diff(written, s.render(documented(written))); diff != "" && !t.Failed() {
+			t.Errorf("what was seen is not what docs/guarantees.md says; to rewrite it run go test ./internal/scenario -run TestFaults -patient -update -timeout 20m (-document +seen):\n%s", diff)
+		}
+		return
+	}
+	if t.Failed() || !*patient || len(s.kinds) < 2 {
+		t.Errorf("%s was not rewritten: that takes -patient, both hosts, and a run without an error", path)
+		return
+	}
+	if err := os.WriteFile(path, []byte(head+faultsBegin+s.render(nil)+faultsEnd+tail), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// render writes the tables; what this run did not see is as it was.
+func (s *sightings) render(before map[sighting]string) string {
+	var b strings.Builder
+	b.WriteString("\n| trouble |")
+	for _, p := range places {
+		fmt.Fprintf(&b, " %s |", p)
+	}
+	b.WriteString("\n|" + strings.Repeat("---|", 1+len(places)) + "\n")
+	for _, tr := range allTroubles() {
+		fmt.Fprintf(&b, "| %s |", tr.name)
+		for _, p := range places {
+			at := sighting{tr.name, p}
+			text, seen := s.cells[at]
+			if !seen {
+				text = before[at]
+			}
+			fmt.Fprintf(&b, " %s |", text)
+		}
+		b.WriteString("\n")
+	}
+	b.WriteString("\n| trouble | what the log says when it begins |\n|---|---|\n")
+	for _, tr := range allTroubles() {
+		said := "nothing"
+		if lines := s.said[tr.name]; len(lines) > 0 {
+			said = "`" + strings.Join(lines, "`<br>`") + "`"
+		}
+		fmt.Fprintf(&b, "| %s | %s |\n", tr.name, said)
+	}
+	b.WriteString("\n")
+	return b.String()
+}
+
+// documented reads the cells of the table that render wrote.
+func documented(text string) map[sighting]string {
+	cells := map[sighting]string{}
+	for line := range strings.Lines(text) {
+		row := strings.Split(strings.TrimSpace(line), " |")
+		if len(row) != len(places)+2 {
+			continue
+		}
+		for i, p := range places {
+			cells[sighting{strings.TrimPrefix(row[0], "| "), p}] = strings.TrimSpace(row[i+1])
+		}
+	}
+	return cells
+}
+
+// report tells what came of the cell, and what was wrong.
+func (c *cell) report() {
+	t, tr := c.rig.t, c.trouble
+	wrong := func(format string, args ...any) {
+		t.Helper()
+		t.Errorf("%s, %s: %s; lines:\n%s", tr.name, c.place, fmt.Sprintf(format, args...), strings.Join(c.rig.said.of(c.name), "\n"))
+	}
+	c.got.update()
+	if n := c.filed - len(c.got.count); n != 0 {
+		wrong("%d of %d events are missing", n, c.filed)
+	}
+	twice := c.got.twice()
+	if twice > 0 && !(tr.again && c.place == atExit) {
+		wrong("%d events came twice", twice)
+	}
+	c.reportLines(wrong)
+	text := "complete, at the restart"
+	switch {
+	case c.alone:
+		text = "complete, by itself"
+	case c.place != atExit:
+		return // only a patient run sees what comes of it
+	case twice > 0:
+		text += "; again what came since the last save"
+	}
+	c.rig.seen.saw(c.rig.kind, tr, c.place, text)
+}
+
+// reportLines holds what was said to: each line once, and its end once.
+func (c *cell) reportLines(wrong func(string, ...any)) {
+	said, after := c.rig.said.first(c.name), c.lines()
+	lines := slices.Sorted(slices.Values(said.begin))
+	if distinct := slices.Compact(slices.Clone(lines)); len(distinct) != len(lines) {
+		wrong("a line was said more than once")
+	}
+	if (len(lines) > 0) != c.says() {
+		wrong("%d lines were said of it", len(lines))
+	}
+	ends := 0
+	if c.alone && c.says() {
+		ends = 1
+	}
+	if len(said.end) != ends {
+		wrong("%d lines said that it was over, want %d", len(said.end), ends)
+	}
+	if len(after.begin)+len(after.end) > 0 {
+		wrong("after the restart there was still something to say")
+	}
+	c.rig.seen.heard(c.trouble, lines)
+}

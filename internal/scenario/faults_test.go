@@ -1,0 +1,232 @@
+//go:build cgo
+
+package scenario
+
+import (
+	"context"
+	"net/http"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"duo_in/duo/duotest"
+	"duo_in/internal/flbtest"
+)
+
+// place is where in a stream's life a trouble begins: a column of the table in
+// docs/guarantees.md.
+type place string
+
+const (
+	atStart    place = "at start"      // from before the host is started
+	firstPage  place = "first page"    // the call that brings the first of what is new, in a run that had caught up
+	middlePage place = "middle page"   // the second page of three
+	emptyPage  place = "empty page"    // the last one of a window, behind a full one
+	idlePoll   place = "idle poll"     // a poll that brings nothing
+	saving     place = "during a save" // from before a page's cursor is due until after it is saved
+	atExit     place = "at exit"       // from a middle page on, until the host is stopped
+)
+
+var places = []place{atStart, firstPage, middlePage, emptyPage, idlePoll, saving, atExit}
+
+// trouble is something that goes wrong: a row of the table.
+type trouble struct {
+	name  string
+	call  duotest.Fault    // what the call at the place meets, and N-1 more; N is 2 unless set
+	slow  bool             // it is minutes until the plugin tries again: only a run with -patient waits for that
+	opens bool             // for a page behind another it tries at once first, in another way
+	calm  bool             // nothing is to be said of it
+	again bool             // what came since the last save may come again after a stop
+	odd   bool             // the records are odd
+	quiet place            // the one place where nothing is to be said of it
+	never map[place]string // where it cannot be, and why
+	set   []flbtest.Option // options of the input, beyond those of every cell
+	names bool             // Duo is called by a name
+	mount bool             // the checkpoints are on a small disk of their own
+	whole bool             // it hits all of the input's logs, not one
+
+	// begin brings it about, while the call at its place waits for an answer,
+	// or before the host starts; end takes it back. Without them the call itself
+	// is all of it.
+	begin, end func(*cell) error
+}
+
+// Why a place has no trouble of a kind.
+const (
+	needsOffset  = "only a page behind another can be like that"
+	needsRecords = "a page without records has none that is odd"
+	doesNotLast  = "it is over with its page"
+	findsAWay    = "the plugin finds a way round it within seconds, so that it does not last"
+)
+
+// offsetOnly is never of a trouble with pages that follow another.
+var offsetOnly = map[place]string{atStart: needsOffset, firstPage: needsOffset, idlePoll: needsOffset, saving: findsAWay, atExit: findsAWay}
+
+// apiTroubles are those that come from Duo or from the way there.
+var apiTroubles = []trouble{
+	{name: "HTTP 429", slow: true, call: duotest.Fault{Kind: duotest.FaultRateLimit, Header: http.Header{"Retry-After": nil}}},
+	{name: "HTTP 500", call: duotest.Fault{Kind: duotest.FaultStatus}},
+	{name: "HTTP 502 with a page for people", call: duotest.Fault{Kind: duotest.FaultHTML}},
+	{name: "HTTP 503", call: duotest.Fault{Kind: duotest.FaultStatus, Status: http.StatusServiceUnavailable}},
+	{name: "HTTP 200 with a page for people", call: duotest.Fault{Kind: duotest.FaultHTML, Status: http.StatusOK}},
+	{name: "`stat` FAIL", call: duotest.Fault{Kind: duotest.FaultFail}},
+	{name: "broken JSON", call: duotest.Fault{Kind: duotest.FaultBroken}},
+	{name: "answer cut off", call: duotest.Fault{Kind: duotest.FaultTruncate}},
+	// A GET over a connection that was used before is repeated by net/http, so that two resets may be one failed call.
+	{name: "connection reset", call: duotest.Fault{Kind: duotest.FaultReset, N: 3}},
+	{name: "connection refused", call: duotest.Fault{Kind: duotest.FaultHang, N: 1}, whole: true, begin: (*cell).hangUp, end: (*cell).listen},
+	{name: "no answer", call: duotest.Fault{Kind: duotest.FaultHang}, set: []flbtest.Option{opt("timeout", "3s")}},
+	{name: "HTTP 400", slow: true, opens: true, call: duotest.Fault{Kind: duotest.FaultStatus, Status: http.StatusBadRequest}},
+	{name: "HTTP 400 for a `next_offset`", call: duotest.Fault{Kind: duotest.FaultStatus, Status: http.StatusBadRequest, N: 1}, never: offsetOnly},
+	{name: "HTTP 401", slow: true, call: duotest.Fault{Kind: duotest.FaultStatus, Status: http.StatusUnauthorized}},
+	{name: "HTTP 403", slow: true, call: duotest.Fault{Kind: duotest.FaultStatus, Status: http.StatusForbidden}},
+	{name: "HTTP 404", slow: true, call: duotest.Fault{Kind: duotest.FaultStatus, Status: http.StatusNotFound}},
+	{name: "HTTP 410", slow: true, call: duotest.Fault{Kind: duotest.FaultStatus, Status: http.StatusGone}},
+	{name: "redirect", slow: true, call: duotest.Fault{Kind: duotest.FaultRedirect}},
+	{name: "answer over 16 MiB", call: duotest.Fault{Kind: duotest.FaultHuge, Size: 17 << 20, N: 1}},
+	{name: "the same `next_offset` again", call: duotest.Fault{Kind: duotest.FaultSameOffset}, never: offsetOnly,
+		quiet: emptyPage}, // which ends the window, whatever its next_offset
+	{name: "a page from before", call: duotest.Fault{Kind: duotest.FaultRewind}, never: offsetOnly},
+	{name: "odd records", odd: true, calm: true, call: duotest.Fault{Kind: duotest.FaultRewrite, Rewrite: unchanged},
+		never: map[place]string{emptyPage: needsRecords, idlePoll: needsRecords, saving: doesNotLast, atExit: doesNotLast}},
+}
+
+func allTroubles() []trouble { return apiTroubles }
+
+func unchanged(body []byte) []byte { return body }
+
+// Every trouble at every place, in each host: nothing is missing and nothing
+// comes twice, it is said once when it begins and once when it ends, and the
+// others go on. What was seen is the table of docs/guarantees.md: a run with
+// -update writes it, which takes -patient and both hosts, and any other run
+// compares what it saw.
+func TestFaults(t *testing.T) {
+	seen := newSightings()
+	t.Cleanup(func() { seen.settle(t) })
+	for _, kind := range []flbtest.Kind{flbtest.CHost, flbtest.FluentBit} {
+		t.Run(kind.String(), func(t *testing.T) {
+			t.Parallel()
+			var rigs sync.WaitGroup
+			for _, r := range newRigs(t, kind, seen) {
+				rigs.Go(func() { r.run() })
+			}
+			rigs.Wait()
+		})
+	}
+}
+
+// perHost is how many inputs share a host: the C host has room for 64.
+const perHost = 60
+
+// newRigs deals the cells to hosts.
+func newRigs(t *testing.T, kind flbtest.Kind, seen *sightings) (rigs []*rig) {
+	var cells []*cell
+	for i := range apiTroubles {
+		tr := &apiTroubles[i]
+		for _, p := range places {
+			if why := tr.never[p]; why != "" {
+				seen.never(tr, p, why)
+				continue
+			}
+			cells = append(cells, &cell{trouble: tr, place: p})
+		}
+	}
+	for part := range slices.Chunk(cells, perHost) {
+		rigs = append(rigs, newRig(newBed(t, kind, duotest.Config{}), seen, part))
+	}
+	return rigs
+}
+
+// rig is a host and the cells whose inputs it has.
+type rig struct {
+	*bed
+	seen  *sightings
+	cells []*cell
+	host  *flbtest.Process
+	gone  chan struct{} // closed when the host is
+	said  *lineSorter
+}
+
+func newRig(b *bed, seen *sightings, cells []*cell) *rig {
+	r := &rig{bed: b, seen: seen, cells: cells, said: newLineSorter()}
+	for i, c := range cells {
+		c.join(r, i)
+	}
+	return r
+}
+
+// run starts the host, lets each cell meet its trouble, stops the host while
+// those of atExit last, and those that only a patient run waits for, and starts
+// it again without any.
+func (r *rig) run() {
+	for _, c := range r.cells {
+		defer func() { c.duo.Close() }() // the last one
+	}
+	r.each((*cell).plan)
+	if !r.launch() {
+		return
+	}
+	r.each((*cell).live)
+	r.halt()
+	r.each((*cell).mend)
+	if !r.launch() {
+		return
+	}
+	r.each((*cell).whole)
+	r.halt()
+	for _, c := range r.cells {
+		c.report()
+	}
+}
+
+// each has all cells do something at once.
+func (r *rig) each(f func(*cell) error) {
+	var all sync.WaitGroup
+	for _, c := range r.cells {
+		all.Go(func() {
+			if err := f(c); err != nil {
+				r.t.Errorf("%s, %s: %v; lines:\n%s", c.trouble.name, c.place, err, strings.Join(r.said.of(c.name), "\n"))
+			}
+		})
+	}
+	all.Wait()
+}
+
+// launch starts the host with the cells' inputs.
+func (r *rig) launch() bool {
+	r.said.newRun()
+	spec := r.spec
+	spec.Stdout, spec.Stderr = r.said, r.said
+	spec.Grace = time.Second
+	spec.Env = append(spec.Env, "DUO_SECRET_KEY="+duotest.SecretKey, "HTTPS_PROXY=", "https_proxy=")
+	for _, c := range r.cells {
+		spec.Inputs = append(spec.Inputs, c.input())
+	}
+	var err error
+	if r.host, err = flbtest.Start(r.kind, artifacts.hosts[r.kind], spec); err != nil {
+		r.t.Error(err)
+		return false
+	}
+	r.hosts = append(r.hosts, r.host)
+	host, gone := r.host, make(chan struct{})
+	r.gone = gone
+	r.t.Cleanup(func() { _ = host.Kill() })
+	go func() {
+		defer close(gone)
+		_, _ = host.Wait(context.Background()) // the cleanup ends it at the latest
+	}()
+	return true
+}
+
+// halt stops the host, which must end well, when all that it delivered is
+// half a second old: else that may come again.
+func (r *rig) halt() {
+	pause(600 * time.Millisecond)
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if _, err := r.host.Stop(ctx); err != nil {
+		r.t.Error(err)
+	}
+}
