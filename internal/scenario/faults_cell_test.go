@@ -5,6 +5,7 @@ package scenario
 import (
 	"encoding/json"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -32,6 +33,8 @@ type cell struct {
 
 	met    chan struct{} // closed when the call at the place came
 	meet   sync.Once
+	goOn   chan struct{} // closed when a call that is held may be answered
+	let    sync.Once
 	mended bool
 	alone  bool // it was complete before the host was stopped
 }
@@ -49,8 +52,8 @@ const (
 // join gives the cell its place in a rig, as the n-th input.
 func (c *cell) join(r *rig, n int) {
 	c.rig, c.name, c.tag = r, fmt.Sprintf("duo.%d", n), fmt.Sprintf("cell%d", n)
-	c.met = make(chan struct{})
-	c.server = duotest.New(duotest.Config{Delay: time.Second, OnCall: func(call duotest.Call) {
+	c.met, c.goOn = make(chan struct{}), make(chan struct{})
+	c.server = duotest.New(duotest.Config{Delay: time.Second, Names: []string{c.hostname()}, OnCall: func(call duotest.Call) {
 		if call.Fault != "" {
 			c.meet.Do(func() { close(c.met) })
 		}
@@ -74,8 +77,27 @@ func (c *cell) input() flbtest.Input {
 	}
 	return c.got.b.input(c.tag, append([]flbtest.Option{
 		opt("logs", logs), opt("delay", "1s"), opt("overlap", "30s"), opt("since", "25h"), opt("page_size", fmt.Sprint(cellPage)),
-		opt("checkpoint_dir", c.folder()),
+		opt("checkpoint_dir", c.folder()), opt("api_host", c.address()), opt("timeout", c.timeout()),
 	}, c.trouble.set...)...)
+}
+
+// hostname is a name of the cell's Duo that only a space resolves.
+func (c *cell) hostname() string { return c.tag + ".test" }
+
+func (c *cell) address() string {
+	if c.rig.space == nil {
+		return c.duo.Addr
+	}
+	_, port, _ := net.SplitHostPort(c.duo.Addr)
+	return net.JoinHostPort(c.hostname(), port)
+}
+
+// timeout is that of a call: one that is held must not come to it.
+func (c *cell) timeout() string {
+	if c.trouble.call.Kind == duotest.FaultHang && c.trouble.begin == nil {
+		return "3s"
+	}
+	return "2m"
 }
 
 func (c *cell) hasOther() bool { return c.place == atExit && !c.trouble.whole }
@@ -101,7 +123,7 @@ func (c *cell) plan() error {
 	c.file(cellLog, c.events, n, from, from.Add(time.Hour))
 	switch follows, begins := calls("next_offset", true), calls("next_offset", false); c.place {
 	case atStart:
-		if c.trouble.begin != nil {
+		if c.trouble.begin != nil && !c.trouble.late {
 			c.meet.Do(func() { close(c.met) })
 			return c.trouble.begin(c)
 		}
@@ -126,9 +148,16 @@ func calls(param string, with bool) func(duotest.Call) bool {
 func (c *cell) arrange(match func(duotest.Call) bool, skip int) {
 	f := c.trouble.call
 	f.Log, f.Skip = cellLog, skip
+	if c.trouble.held {
+		f.Kind, f.N = duotest.FaultRewrite, 1
+		f.Rewrite = func(body []byte) []byte {
+			<-c.goOn
+			return body
+		}
+	}
 	f.Match = func(call duotest.Call) bool { return match(call) || closed(c.met) && c.trouble.never[atStart] == "" }
 	switch {
-	case c.trouble.begin != nil: // the call waits for it, and it lasts
+	case c.trouble.begin != nil, c.trouble.held: // the call waits for it, and it lasts
 	case c.place == saving || c.place == atExit:
 		f.N = -1
 	case c.trouble.slow:
@@ -160,16 +189,56 @@ func (c *cell) live() error {
 	if err := c.await("call at the place", cellLimit, func() bool { return closed(c.met) }); err != nil {
 		return err
 	}
-	if c.trouble.begin != nil && c.place != atStart {
-		if err := c.trouble.begin(c); err != nil {
-			return err
-		}
+	if err := c.begin(); err != nil || c.trouble.host != nothing {
+		return err
 	}
+	c.answer()
 	if c.place != firstPage {
 		now = time.Now()
 		c.file(cellLog, c.events, cellLive, now, now)
 	}
 	return c.outlive(now)
+}
+
+// begin brings the trouble about, if it does not come with the answer.
+func (c *cell) begin() error {
+	switch {
+	case !c.trouble.held:
+	case c.place == saving:
+		arrived := func() bool { return c.got.update() >= cellPage }
+		if err := c.await("first page, whose cursor waits to be saved", cellLimit, arrived); err != nil {
+			return err
+		}
+	case c.place == atExit:
+		if err := c.await("checkpoint that is behind the first page", cellLimit, c.saved); err != nil {
+			return err
+		}
+	}
+	if c.trouble.begin == nil || c.place == atStart && !c.trouble.late {
+		return nil
+	}
+	return c.trouble.begin(c)
+}
+
+// answer lets the call go on that is held, if there is one.
+func (c *cell) answer() { c.let.Do(func() { close(c.goOn) }) }
+
+// close ends the cell's Duo.
+func (c *cell) close() {
+	c.answer()
+	c.duo.Close()
+}
+
+// reloaded waits until nothing is missing after a reload.
+func (c *cell) reloaded() error {
+	twice := func() bool { return c.rig.said.count(c.name, "duo_in ") == 2 }
+	if err := c.await("second start", cellLimit, twice); err != nil {
+		return err
+	}
+	c.answer()
+	err := c.await("end of what is missing", cellLimit, c.complete)
+	c.alone = err == nil
+	return err
 }
 
 // outlive waits for what is to happen while the trouble lasts, ends it if it
@@ -189,7 +258,7 @@ func (c *cell) outlive(now time.Time) error {
 	switch {
 	case c.place == atExit, c.trouble.slow && !*patient:
 		return nil
-	case c.place == saving:
+	case c.place == saving && !c.trouble.unsaved:
 		if err := c.await("checkpoint that is behind the first page", cellLimit, c.saved); err != nil {
 			return err
 		}
@@ -217,6 +286,7 @@ func (c *cell) mend() error {
 		return nil
 	}
 	c.mended = true
+	c.answer()
 	c.server.ClearFaults()
 	if c.trouble.end != nil {
 		return c.trouble.end(c)
@@ -233,7 +303,11 @@ func (c *cell) complete() bool { return c.got.update() >= c.filed }
 
 // saved reports whether the cursor that follows the first page is on the disk.
 func (c *cell) saved() bool {
-	files, _ := filepath.Glob(filepath.Join(c.folder(), "*", "self", cellLog+".json"))
+	folder := c.folder()
+	if c.rig.space != nil {
+		folder = c.rig.space.path(folder)
+	}
+	files, _ := filepath.Glob(filepath.Join(folder, "*", "self", cellLog+".json"))
 	for _, path := range files {
 		var stored struct {
 			Cursor struct {

@@ -162,7 +162,7 @@ func (c *cell) report() {
 		wrong("%d of %d events are missing", n, c.filed)
 	}
 	twice := c.got.twice()
-	if twice > 0 && !(tr.again && c.place == atExit) {
+	if (twice > 0) != (tr.refused && c.place == atExit) {
 		wrong("%d events came twice", twice)
 	}
 	c.reportLines(wrong)
@@ -170,10 +170,12 @@ func (c *cell) report() {
 	switch {
 	case c.alone:
 		text = "complete, by itself"
-	case c.place != atExit:
+	case c.rig.refused:
+		text = "refused; then complete"
+	case c.place != atExit && tr.host == nothing:
 		return // only a patient run sees what comes of it
 	case twice > 0:
-		text += "; again what came since the last save"
+		text += ", again what came since the last save"
 	}
 	c.rig.seen.saw(c.rig.kind, tr, c.place, text)
 }
@@ -182,6 +184,9 @@ func (c *cell) report() {
 func (c *cell) reportLines(wrong func(string, ...any)) {
 	said, after := c.rig.said.first(c.name), c.lines()
 	lines := slices.Sorted(slices.Values(said.begin))
+	if c.trouble.seldom && len(lines) == 1 && len(said.end) == 1 {
+		return
+	}
 	if distinct := slices.Compact(slices.Clone(lines)); len(distinct) != len(lines) {
 		wrong("a line was said more than once")
 	}

@@ -5,6 +5,7 @@ package scenario
 import (
 	"bytes"
 	"regexp"
+	"strings"
 	"sync"
 )
 
@@ -56,6 +57,18 @@ func (s *lineSorter) of(input string) (lines []string) {
 	return lines
 }
 
+// count returns how many lines of an input hold a text, in the present run.
+func (s *lineSorter) count(input, text string) (n int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, line := range s.runs[len(s.runs)-1][input] {
+		if strings.Contains(line, text) {
+			n++
+		}
+	}
+	return n
+}
+
 // saidLines are those that tell of a trouble, without their variable parts, and
 // those that tell of its end.
 type saidLines struct{ begin, end []string }
@@ -75,7 +88,8 @@ var variable = []struct {
 	{regexp.MustCompile(`(next_offset) ".*?"`), "$1 …"},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\dT[0-9:.]+Z`), "…"},
 	{regexp.MustCompile(`of \d+ bytes`), "of … bytes"},
-	{regexp.MustCompile(`/\S+/checkpoints/\S+`), "…"},
+	{regexp.MustCompile(`(save checkpoint ).*: ([a-z -]+; )`), "$1…: $2"},
+	{regexp.MustCompile(`(checkpoint folder ).*: ([a-z -]+: set)`), "$1…: $2"},
 	{regexp.MustCompile(`user id \d+`), "user id …"},
 }
 

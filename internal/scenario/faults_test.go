@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -38,20 +39,41 @@ type trouble struct {
 	slow  bool             // it is minutes until the plugin tries again: only a run with -patient waits for that
 	opens bool             // for a page behind another it tries at once first, in another way
 	calm  bool             // nothing is to be said of it
-	again bool             // what came since the last save may come again after a stop
-	odd   bool             // the records are odd
 	quiet place            // the one place where nothing is to be said of it
+	whole bool             // it hits all of the input's logs, not one
+	odd   bool             // the records are odd
 	never map[place]string // where it cannot be, and why
 	set   []flbtest.Option // options of the input, beyond those of every cell
-	names bool             // Duo is called by a name
-	mount bool             // the checkpoints are on a small disk of their own
-	whole bool             // it hits all of the input's logs, not one
 
-	// begin brings it about, while the call at its place waits for an answer,
-	// or before the host starts; end takes it back. Without them the call itself
-	// is all of it.
+	// begin brings about what does not come with an answer, before the host is
+	// started or while the call at the place waits; end takes it back.
 	begin, end func(*cell) error
+	held       bool // the call at the place waits until begin has returned
+	late       bool // also at the start it begins with a call
+	host       deed // what is done to the host, once each cell's call waits
+	where      room // what the host has to run in
+	unsaved    bool // nothing is saved while it lasts
+	refused    bool // at the start the host is; and at exit what came since the last save comes again
+	seldom     bool // it is said only if it hits a save, which is as good as never
 }
+
+// deed is done to a host while each of its inputs waits for an answer.
+type deed int
+
+const (
+	nothing  deed = iota
+	stopIt        // SIGTERM
+	reloadIt      // SIGHUP, or the C host's command
+)
+
+// room is what a trouble needs of its host.
+type room int
+
+const (
+	anywhere room = iota
+	inCHost       // which takes commands
+	inSpace       // disks and names of its own
+)
 
 // Why a place has no trouble of a kind.
 const (
@@ -93,8 +115,6 @@ var apiTroubles = []trouble{
 		never: map[place]string{emptyPage: needsRecords, idlePoll: needsRecords, saving: doesNotLast, atExit: doesNotLast}},
 }
 
-func allTroubles() []trouble { return apiTroubles }
-
 func unchanged(body []byte) []byte { return body }
 
 // Every trouble at every place, in each host: nothing is missing and nothing
@@ -110,7 +130,7 @@ func TestFaults(t *testing.T) {
 			t.Parallel()
 			var rigs sync.WaitGroup
 			for _, r := range newRigs(t, kind, seen) {
-				rigs.Go(func() { r.run() })
+				rigs.Go(r.run)
 			}
 			rigs.Wait()
 		})
@@ -120,21 +140,39 @@ func TestFaults(t *testing.T) {
 // perHost is how many inputs share a host: the C host has room for 64.
 const perHost = 60
 
-// newRigs deals the cells to hosts.
+// newRigs deals the cells to hosts: those whose trouble is the host's, or keeps
+// it from starting, have one of their own.
 func newRigs(t *testing.T, kind flbtest.Kind, seen *sightings) (rigs []*rig) {
-	var cells []*cell
-	for i := range apiTroubles {
-		tr := &apiTroubles[i]
+	type sort struct {
+		where room
+		host  deed
+		alone *cell
+	}
+	dealt := map[sort][]*cell{}
+	for _, tr := range allTroubles() {
 		for _, p := range places {
-			if why := tr.never[p]; why != "" {
-				seen.never(tr, p, why)
-				continue
+			c := &cell{trouble: tr, place: p}
+			switch s := (sort{where: tr.where, host: tr.host}); {
+			case tr.never[p] != "":
+				seen.never(tr, p, tr.never[p])
+			case tr.where == inCHost && kind != flbtest.CHost:
+			case tr.refused && p == atStart:
+				s.alone = c
+				fallthrough
+			default:
+				dealt[s] = append(dealt[s], c)
 			}
-			cells = append(cells, &cell{trouble: tr, place: p})
 		}
 	}
-	for part := range slices.Chunk(cells, perHost) {
-		rigs = append(rigs, newRig(newBed(t, kind, duotest.Config{}), seen, part))
+	for s, cells := range dealt {
+		for part := range slices.Chunk(cells, perHost) {
+			r := newRig(newBed(t, kind, duotest.Config{}), seen, part)
+			r.deed, r.refused = s.host, s.alone != nil
+			if s.where == inSpace && !r.enterSpace() {
+				continue
+			}
+			rigs = append(rigs, r)
+		}
 	}
 	return rigs
 }
@@ -147,10 +185,15 @@ type rig struct {
 	host  *flbtest.Process
 	gone  chan struct{} // closed when the host is
 	said  *lineSorter
+	bin   string // of the host
+	space *space // that the host runs in; nil: this process's
+
+	deed    deed
+	refused bool // the host does not start while the trouble lasts
 }
 
 func newRig(b *bed, seen *sightings, cells []*cell) *rig {
-	r := &rig{bed: b, seen: seen, cells: cells, said: newLineSorter()}
+	r := &rig{bed: b, seen: seen, cells: cells, said: newLineSorter(), bin: artifacts.hosts[b.kind]}
 	for i, c := range cells {
 		c.join(r, i)
 	}
@@ -162,14 +205,21 @@ func newRig(b *bed, seen *sightings, cells []*cell) *rig {
 // it again without any.
 func (r *rig) run() {
 	for _, c := range r.cells {
-		defer func() { c.duo.Close() }() // the last one
+		defer c.close()
 	}
 	r.each((*cell).plan)
 	if !r.launch() {
 		return
 	}
-	r.each((*cell).live)
-	r.halt()
+	if r.refused {
+		r.awaitRefusal()
+	} else {
+		r.each((*cell).live)
+		if r.deed == reloadIt {
+			r.reload()
+		}
+		r.halt()
+	}
 	r.each((*cell).mend)
 	if !r.launch() {
 		return
@@ -179,6 +229,32 @@ func (r *rig) run() {
 	for _, c := range r.cells {
 		c.report()
 	}
+}
+
+// awaitRefusal waits for the host to give up its start.
+func (r *rig) awaitRefusal() {
+	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancel()
+	if exit, err := r.host.Wait(ctx); err != nil || exit == 0 {
+		r.t.Errorf("exit status %d (%v), want another than 0", exit, err)
+	}
+}
+
+// reload has the host do a hot reload, after which all is to go on.
+func (r *rig) reload() {
+	pause(settled)
+	var err error
+	if r.kind == flbtest.CHost {
+		ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
+		defer cancel()
+		err = r.host.Command(ctx, "reload")
+	} else {
+		err = r.host.Signal(syscall.SIGHUP)
+	}
+	if err != nil {
+		r.t.Error(err)
+	}
+	r.each((*cell).reloaded)
 }
 
 // each has all cells do something at once.
@@ -199,13 +275,13 @@ func (r *rig) launch() bool {
 	r.said.newRun()
 	spec := r.spec
 	spec.Stdout, spec.Stderr = r.said, r.said
-	spec.Grace = time.Second
-	spec.Env = append(spec.Env, "DUO_SECRET_KEY="+duotest.SecretKey, "HTTPS_PROXY=", "https_proxy=")
+	spec.Grace, spec.HotReload = time.Second, true
+	spec.Env = append(spec.Env, "GODEBUG=netdns=go", "DUO_SECRET_KEY="+duotest.SecretKey, "HTTPS_PROXY=", "https_proxy=")
 	for _, c := range r.cells {
 		spec.Inputs = append(spec.Inputs, c.input())
 	}
 	var err error
-	if r.host, err = flbtest.Start(r.kind, artifacts.hosts[r.kind], spec); err != nil {
+	if r.host, err = flbtest.Start(r.kind, r.bin, spec); err != nil {
 		r.t.Error(err)
 		return false
 	}
@@ -220,10 +296,13 @@ func (r *rig) launch() bool {
 	return true
 }
 
-// halt stops the host, which must end well, when all that it delivered is
-// half a second old: else that may come again.
+// settled is how old what was handed over has to be for none of it to come
+// again after a clean stop: a little more than the half second of the promise.
+const settled = 600 * time.Millisecond
+
+// halt stops the host, which must end well.
 func (r *rig) halt() {
-	pause(600 * time.Millisecond)
+	pause(settled)
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	if _, err := r.host.Stop(ctx); err != nil {
