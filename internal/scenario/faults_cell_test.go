@@ -3,11 +3,13 @@
 package scenario
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 	"time"
@@ -75,10 +77,11 @@ func (c *cell) input() flbtest.Input {
 	if c.hasOther() {
 		logs += "," + otherLog
 	}
-	return c.got.b.input(c.tag, append([]flbtest.Option{
+	// Of two equal keys the first wins.
+	return c.got.b.input(c.tag, append(slices.Clone(c.trouble.set), []flbtest.Option{
 		opt("logs", logs), opt("delay", "1s"), opt("overlap", "30s"), opt("since", "25h"), opt("page_size", fmt.Sprint(cellPage)),
 		opt("checkpoint_dir", c.folder()), opt("api_host", c.address()), opt("timeout", c.timeout()),
-	}, c.trouble.set...)...)
+	}...)...)
 }
 
 // hostname is a name of the cell's Duo that only a space resolves.
@@ -95,7 +98,7 @@ func (c *cell) address() string {
 // timeout is that of a call: one that is held must not come to it.
 func (c *cell) timeout() string {
 	if c.trouble.call.Kind == duotest.FaultHang && c.trouble.begin == nil {
-		return "3s"
+		return "5s"
 	}
 	return "2m"
 }
@@ -115,7 +118,7 @@ func (c *cell) file(log string, g *duotest.Generator, n int, from, to time.Time)
 
 // plan files the backlog and arranges for what the call at the place meets.
 func (c *cell) plan() error {
-	n := 2*cellPage + cellPage/2
+	n := cmp.Or(c.trouble.backlog, 2*cellPage+cellPage/2)
 	if c.place == emptyPage {
 		n = 2 * cellPage
 	}
@@ -160,7 +163,7 @@ func (c *cell) arrange(match func(duotest.Call) bool, skip int) {
 	case c.trouble.begin != nil, c.trouble.held: // the call waits for it, and it lasts
 	case c.place == saving || c.place == atExit:
 		f.N = -1
-	case c.trouble.slow:
+	case c.trouble.wait > 0:
 		f.N = 1
 		if c.trouble.opens && (c.place == middlePage || c.place == emptyPage) {
 			f.N = 2
@@ -256,7 +259,7 @@ func (c *cell) outlive(now time.Time) error {
 		}
 	}
 	switch {
-	case c.place == atExit, c.trouble.slow && !*patient:
+	case c.place == atExit, c.trouble.wait > 0 && !*patient:
 		return nil
 	case c.place == saving && !c.trouble.unsaved:
 		if err := c.await("checkpoint that is behind the first page", cellLimit, c.saved); err != nil {
@@ -269,7 +272,7 @@ func (c *cell) outlive(now time.Time) error {
 		}
 	}
 	limit := cellLimit
-	if c.trouble.slow {
+	if c.trouble.wait > 0 {
 		limit = slowLimit
 	}
 	err := c.await("end of what is missing", limit, c.complete)

@@ -5,12 +5,14 @@ package scenario
 import (
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -25,6 +27,7 @@ type sightings struct {
 	mu    sync.Mutex // guards what follows
 	cells map[sighting]string
 	said  map[string][]string // sorted, each line once
+	whys  []string            // why a trouble cannot be at a place
 	kinds map[flbtest.Kind]bool
 	wrong []string // where one host showed another thing than the other
 }
@@ -65,7 +68,11 @@ func (s *sightings) heard(tr *trouble, lines []string) {
 func (s *sightings) never(tr *trouble, p place, why string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.cells[sighting{tr.name, p}] = "– (" + why + ")"
+	i := slices.Index(s.whys, why)
+	if i < 0 {
+		i, s.whys = len(s.whys), append(s.whys, why)
+	}
+	s.cells[sighting{tr.name, p}] = fmt.Sprintf("– (%d)", i+1)
 }
 
 const (
@@ -123,6 +130,10 @@ func (s *sightings) render(before map[sighting]string) string {
 		}
 		b.WriteString("\n")
 	}
+	b.WriteString("\n")
+	for i, why := range s.whys {
+		fmt.Fprintf(&b, "%d. %s\n", i+1, why)
+	}
 	b.WriteString("\n| trouble | what the log says when it begins |\n|---|---|\n")
 	for _, tr := range allTroubles() {
 		said := "nothing"
@@ -166,6 +177,9 @@ func (c *cell) report() {
 		wrong("%d events came twice", twice)
 	}
 	c.reportLines(wrong)
+	if gap := c.untilNextCall(); gap < tr.wait {
+		wrong("the next call came after %v, want at least %v", gap, tr.wait)
+	}
 	text := "complete, at the restart"
 	switch {
 	case c.alone:
@@ -178,6 +192,22 @@ func (c *cell) report() {
 		text += ", again what came since the last save"
 	}
 	c.rig.seen.saw(c.rig.kind, tr, c.place, text)
+}
+
+// untilNextCall is how long after the last call that failed another one came, in
+// the host's first run.
+func (c *cell) untilNextCall() time.Duration {
+	gap, failed := time.Duration(math.MaxInt64), time.Time{}
+	for _, call := range c.server.Calls() {
+		switch {
+		case call.Log != cellLog || call.At.After(c.rig.until):
+		case call.Fault != "":
+			gap, failed = math.MaxInt64, call.At
+		case !failed.IsZero():
+			gap = min(gap, call.At.Sub(failed))
+		}
+	}
+	return gap
 }
 
 // reportLines holds what was said to: each line once, and its end once.

@@ -4,6 +4,7 @@ package scenario
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"time"
 
@@ -22,11 +23,13 @@ var hostTroubles = []trouble{
 		begin: (*cell).pauseInput, end: (*cell).resumeInput},
 	{name: "`stat` FAIL while it is paused (C host only)", whole: true, held: true, late: true, unsaved: true, where: inCHost,
 		begin: (*cell).pauseAndFail, end: (*cell).resumeInput},
+	{name: "the queue is full (C host only)", whole: true, calm: true, held: true, late: true, unsaved: true, where: inCHost, backlog: 9000,
+		set:   []flbtest.Option{opt("page_size", "1000"), opt("batch_size", "4M")}, // and so a queue of 8 MiB
+		begin: (*cell).fillQueue, end: (*cell).resumeInput,
+		never: map[place]string{atStart: needsMany, firstPage: needsMany, emptyPage: needsMany, idlePoll: needsMany, saving: needsMany}},
 	{name: "SIGTERM", calm: true, held: true, host: stopIt, set: unsavedYet, never: map[place]string{atExit: isTheExit}},
 	{name: "SIGHUP", calm: true, held: true, host: reloadIt, set: unsavedYet, never: map[place]string{atExit: isTheExit}},
 }
-
-const isTheExit = "it is the exit"
 
 // unsavedYet keeps cursors from being saved before the signal comes.
 var unsavedYet = []flbtest.Option{opt("settle", "1m")}
@@ -76,6 +79,28 @@ func (c *cell) pauseInput() error { return c.command("pause") }
 func (c *cell) pauseAndFail() error {
 	c.server.Fault(duotest.Fault{Kind: duotest.FaultFail, N: -1})
 	return c.pauseInput()
+}
+
+// fillQueue pauses the input until no more calls are made, though there is more
+// to be read.
+func (c *cell) fillQueue() error {
+	if err := c.pauseInput(); err != nil {
+		return err
+	}
+	c.answer()
+	const still = 20 // looks at the calls, a tenth of a second apart
+	calls, since := 0, 0
+	err := c.await("end of the calls", cellLimit, func() bool {
+		n := c.server.Count(cellLog).Calls
+		if since++; n != calls {
+			calls, since = n, 0
+		}
+		return since == still
+	})
+	if sent := c.server.Count(cellLog).Records; err == nil && sent >= c.filed {
+		return fmt.Errorf("all %d events were read: the queue was never full", sent)
+	}
+	return err
 }
 
 // resumeInput ends a pause, if the host still runs.

@@ -74,7 +74,7 @@ func (s *lineSorter) count(input, text string) (n int) {
 type saidLines struct{ begin, end []string }
 
 var (
-	routineLine = regexp.MustCompile(`^\[ *\w+\] (duo_in \d|initializing$|storage_strategy=|thread instance initialized$|\w+: (no checkpoint yet|going on at|caught up)|(poll_interval|delay|api_host) )`)
+	routineLine = regexp.MustCompile(`^\[ *\w+\] (duo_in \d|initializing$|storage_strategy=|thread instance initialized$|could not initialize threaded plugin instance$|\w+: (no checkpoint yet|going on at|caught up)|(poll_interval|delay|api_host) )`)
 	endLine     = regexp.MustCompile(`: Duo answers again|\] checkpoints can be saved again`)
 )
 
@@ -88,7 +88,7 @@ var variable = []struct {
 	{regexp.MustCompile(`(next_offset) ".*?"`), "$1 …"},
 	{regexp.MustCompile(`\d{4}-\d\d-\d\dT[0-9:.]+Z`), "…"},
 	{regexp.MustCompile(`of \d+ bytes`), "of … bytes"},
-	{regexp.MustCompile(`(save checkpoint ).*: ([a-z -]+; )`), "$1…: $2"},
+	{regexp.MustCompile(`(save checkpoint ).*: ([a-z -]+(;|$))`), "$1…: $2"},
 	{regexp.MustCompile(`(checkpoint folder ).*: ([a-z -]+: set)`), "$1…: $2"},
 	{regexp.MustCompile(`user id \d+`), "user id …"},
 }

@@ -34,16 +34,17 @@ var places = []place{atStart, firstPage, middlePage, emptyPage, idlePoll, saving
 
 // trouble is something that goes wrong: a row of the table.
 type trouble struct {
-	name  string
-	call  duotest.Fault    // what the call at the place meets, and N-1 more; N is 2 unless set
-	slow  bool             // it is minutes until the plugin tries again: only a run with -patient waits for that
-	opens bool             // for a page behind another it tries at once first, in another way
-	calm  bool             // nothing is to be said of it
-	quiet place            // the one place where nothing is to be said of it
-	whole bool             // it hits all of the input's logs, not one
-	odd   bool             // the records are odd
-	never map[place]string // where it cannot be, and why
-	set   []flbtest.Option // options of the input, beyond those of every cell
+	name    string
+	call    duotest.Fault    // what the call at the place meets, and N-1 more; N is 2 unless set
+	wait    time.Duration    // the least time until the plugin tries again, if it is long: only a run with -patient sees it
+	opens   bool             // for a page behind another it tries at once first, in another way
+	calm    bool             // nothing is to be said of it
+	quiet   place            // the one place where nothing is to be said of it
+	whole   bool             // it hits all of the input's logs, not one
+	odd     bool             // the records are odd
+	backlog int              // events to begin with, if it takes more than a few
+	never   map[place]string // where it cannot be, and why
+	set     []flbtest.Option // options of the input, beyond those of every cell
 
 	// begin brings about what does not come with an answer, before the host is
 	// started or while the call at the place waits; end takes it back.
@@ -77,18 +78,19 @@ const (
 
 // Why a place has no trouble of a kind.
 const (
-	needsOffset  = "only a page behind another can be like that"
-	needsRecords = "a page without records has none that is odd"
-	doesNotLast  = "it is over with its page"
-	findsAWay    = "the plugin finds a way round it within seconds, so that it does not last"
+	needsOffset  = "only a page that follows another can be like that"
+	needsRecords = "it takes a page with records"
+	needsMany    = "it takes many pages with records, and comes in the middle of them"
+	doesNotLast  = "it is over within seconds, by itself or because the plugin finds a way round it"
+	isTheExit    = "it is the exit"
 )
 
 // offsetOnly is never of a trouble with pages that follow another.
-var offsetOnly = map[place]string{atStart: needsOffset, firstPage: needsOffset, idlePoll: needsOffset, saving: findsAWay, atExit: findsAWay}
+var offsetOnly = map[place]string{atStart: needsOffset, firstPage: needsOffset, idlePoll: needsOffset, saving: doesNotLast, atExit: doesNotLast}
 
 // apiTroubles are those that come from Duo or from the way there.
 var apiTroubles = []trouble{
-	{name: "HTTP 429", slow: true, call: duotest.Fault{Kind: duotest.FaultRateLimit, Header: http.Header{"Retry-After": nil}}},
+	{name: "HTTP 429", wait: time.Minute, call: duotest.Fault{Kind: duotest.FaultRateLimit, Header: http.Header{"Retry-After": nil}}},
 	{name: "HTTP 500", call: duotest.Fault{Kind: duotest.FaultStatus}},
 	{name: "HTTP 502 with a page for people", call: duotest.Fault{Kind: duotest.FaultHTML}},
 	{name: "HTTP 503", call: duotest.Fault{Kind: duotest.FaultStatus, Status: http.StatusServiceUnavailable}},
@@ -99,14 +101,14 @@ var apiTroubles = []trouble{
 	// A GET over a connection that was used before is repeated by net/http, so that two resets may be one failed call.
 	{name: "connection reset", call: duotest.Fault{Kind: duotest.FaultReset, N: 3}},
 	{name: "connection refused", call: duotest.Fault{Kind: duotest.FaultHang, N: 1}, whole: true, begin: (*cell).hangUp, end: (*cell).listen},
-	{name: "no answer", call: duotest.Fault{Kind: duotest.FaultHang}, set: []flbtest.Option{opt("timeout", "3s")}},
-	{name: "HTTP 400", slow: true, opens: true, call: duotest.Fault{Kind: duotest.FaultStatus, Status: http.StatusBadRequest}},
+	{name: "no answer", call: duotest.Fault{Kind: duotest.FaultHang}},
+	{name: "HTTP 400", wait: 5 * time.Minute, opens: true, call: duotest.Fault{Kind: duotest.FaultStatus, Status: http.StatusBadRequest}},
 	{name: "HTTP 400 for a `next_offset`", call: duotest.Fault{Kind: duotest.FaultStatus, Status: http.StatusBadRequest, N: 1}, never: offsetOnly},
-	{name: "HTTP 401", slow: true, call: duotest.Fault{Kind: duotest.FaultStatus, Status: http.StatusUnauthorized}},
-	{name: "HTTP 403", slow: true, call: duotest.Fault{Kind: duotest.FaultStatus, Status: http.StatusForbidden}},
-	{name: "HTTP 404", slow: true, call: duotest.Fault{Kind: duotest.FaultStatus, Status: http.StatusNotFound}},
-	{name: "HTTP 410", slow: true, call: duotest.Fault{Kind: duotest.FaultStatus, Status: http.StatusGone}},
-	{name: "redirect", slow: true, call: duotest.Fault{Kind: duotest.FaultRedirect}},
+	{name: "HTTP 401", wait: 5 * time.Minute, call: duotest.Fault{Kind: duotest.FaultStatus, Status: http.StatusUnauthorized}},
+	{name: "HTTP 403", wait: 5 * time.Minute, call: duotest.Fault{Kind: duotest.FaultStatus, Status: http.StatusForbidden}},
+	{name: "HTTP 404", wait: 5 * time.Minute, call: duotest.Fault{Kind: duotest.FaultStatus, Status: http.StatusNotFound}},
+	{name: "HTTP 410", wait: 5 * time.Minute, call: duotest.Fault{Kind: duotest.FaultStatus, Status: http.StatusGone}},
+	{name: "redirect", wait: 5 * time.Minute, call: duotest.Fault{Kind: duotest.FaultRedirect}},
 	{name: "answer over 16 MiB", call: duotest.Fault{Kind: duotest.FaultHuge, Size: 17 << 20, N: 1}},
 	{name: "the same `next_offset` again", call: duotest.Fault{Kind: duotest.FaultSameOffset}, never: offsetOnly,
 		quiet: emptyPage}, // which ends the window, whatever its next_offset
@@ -184,6 +186,7 @@ type rig struct {
 	cells []*cell
 	host  *flbtest.Process
 	gone  chan struct{} // closed when the host is
+	until time.Time     // when it was first stopped
 	said  *lineSorter
 	bin   string // of the host
 	space *space // that the host runs in; nil: this process's
@@ -303,6 +306,9 @@ const settled = 600 * time.Millisecond
 // halt stops the host, which must end well.
 func (r *rig) halt() {
 	pause(settled)
+	if r.until.IsZero() {
+		r.until = time.Now()
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	if _, err := r.host.Stop(ctx); err != nil {
