@@ -158,6 +158,10 @@ func (p *Poller) sized() bool { return p.Log.paging.params(p.Cursor, time.Time{}
 // long to wait.
 func (p *Poller) failed(err error) time.Duration {
 	t := diagnose(err, source{p.Log, p.Client.account})
+	opened := p.reopen(err)
+	if opened && t.kind != pageTrouble {
+		t = refusedOffset(err)
+	}
 	if p.state.kind != t.kind {
 		p.Logger.Log(context.Background(), t.level, p.Name+": "+t.text)
 	}
@@ -170,8 +174,9 @@ func (p *Poller) failed(err error) time.Duration {
 	p.state.kind = t.kind
 	p.state.calls++
 
-	var api *APIError
 	switch {
+	case opened:
+		return time.Second
 	case t.kind == "429":
 		p.pace.limited()
 	case errors.Is(err, ErrTooLarge) && p.sized() && p.pageSize > minPageSize:
@@ -180,17 +185,23 @@ func (p *Poller) failed(err error) time.Duration {
 	case errors.Is(err, ErrTooLarge) && !p.cut:
 		p.cut = true
 		return 0
-	case errors.As(err, &api) && api.Status == http.StatusBadRequest, errors.Is(err, ErrPaging) && p.state.calls >= 3:
-		if c, ok := p.Cursor.Reopen(); ok {
-			p.Cursor = c
-			return time.Second
-		}
 	}
 	if t.wait == 0 {
 		return p.state.backoff.NextBackOff()
 	}
 	// The jitter only adds: what Duo asks for is the least.
 	return t.wait + rand.N(t.wait/4)
+}
+
+// reopen has the window opened again where that is the way on: after a request
+// that Duo refuses, and for a paging that still leads nowhere at the third call.
+func (p *Poller) reopen(err error) (ok bool) {
+	var api *APIError
+	refused := errors.As(err, &api) && api.Status == http.StatusBadRequest
+	if refused || errors.Is(err, ErrPaging) && p.state.calls >= 2 {
+		p.Cursor, ok = p.Cursor.Reopen()
+	}
+	return ok
 }
 
 // recovered ends the trouble, if there was any.

@@ -491,6 +491,31 @@ func TestFaults(t *testing.T) {
 	}
 }
 
+// A refused next_offset is got round at once, and the line does not speak of the
+// 5 minutes that come only if that is refused too.
+func TestRefusedOffset(t *testing.T) {
+	const (
+		offset = "activity: Duo refuses a next_offset (HTTP 400, code 40002: Invalid request parameters); going on at the time of the last record"
+		lasts  = "activity: Duo refuses the request (HTTP 400, code 40002: Invalid request parameters); trying again every 5 minutes"
+		over   = "activity: Duo answers again"
+	)
+	for n, want := range map[int][]string{1: {offset, over}, 2: {offset, lasts, over}} {
+		synctest.Test(t, func(t *testing.T) {
+			a := newAccount(t, duotest.Config{})
+			backlog(a.server, "activity", 400)
+			a.server.Fault(duotest.Fault{Kind: duotest.FaultStatus, Status: http.StatusBadRequest, Skip: 1, N: n})
+			w := defaults
+			w.PageSize = 100
+			r := a.read("activity", w, duo.NewCursor(time.Now().Add(-25*time.Hour), time.Now()))
+			time.Sleep(time.Hour)
+			sameOnce(t, a.server.IDs("activity"), r.got())
+			if lines := r.logs.all(); !slices.EqualFunc(lines, want, strings.Contains) {
+				t.Errorf("%d refusals: lines %q, want %q", n, lines, want)
+			}
+		})
+	}
+}
+
 func TestHarmlessFaults(t *testing.T) {
 	for _, kind := range []duotest.FaultKind{duotest.FaultSlow, duotest.FaultGzip} {
 		t.Run(string(kind), func(t *testing.T) {

@@ -31,6 +31,15 @@ type trouble struct {
 	wait  time.Duration // 0: by back-off
 }
 
+// pageTrouble is the kind of an answer that is no page, or none that leads on.
+const pageTrouble = "page"
+
+// refusedOffset is the trouble of a page that was refused and is asked for at
+// once in another way. If that is refused too, it is another trouble.
+func refusedOffset(err error) trouble {
+	return trouble{kind: "offset", level: slog.LevelWarn, text: fmt.Sprintf("Duo refuses a next_offset (%v); going on at the time of the last record", err)}
+}
+
 // source is what is read: a log, and the child account that it is of, if any.
 type source struct {
 	log     Log
@@ -52,7 +61,7 @@ func diagnose(err error, from source) trouble {
 	case errors.Is(err, ErrTooLarge):
 		return trouble{kind: "large", level: slog.LevelWarn, text: err.Error() + "; asking for fewer records per call, and if that is not enough, for their beginning"}
 	case errors.Is(err, ErrPaging), errors.Is(err, ErrNotPage):
-		return trouble{kind: "page", level: slog.LevelWarn, text: "Duo's answer cannot be used: " + err.Error() + "; retrying"}
+		return trouble{kind: pageTrouble, level: slog.LevelWarn, text: "Duo's answer cannot be used: " + err.Error() + "; retrying"}
 	}
 	kind, remedy := unreachable(err)
 	return trouble{kind: kind, level: slog.LevelWarn, text: "Duo cannot be reached: " + err.Error() + remedy + "; retrying"}
