@@ -107,8 +107,16 @@ func (c *cell) hasOther() bool { return c.place == atExit && !c.trouble.whole }
 
 func (c *cell) folder() string { return filepath.Join(c.rig.dir, "checkpoints", c.tag) }
 
-// says reports whether the trouble is to be said.
-func (c *cell) says() bool { return !c.trouble.calm && c.trouble.quiet != c.place }
+// says is how many lines are to tell of the trouble at least.
+func (c *cell) says() int {
+	switch {
+	case c.trouble.calm, c.trouble.quiet == c.place:
+		return 0
+	case c.trouble.opens && slices.Contains([]place{middlePage, emptyPage, saving, atExit}, c.place):
+		return 2 // the second refusal is another trouble than the first
+	}
+	return 1
+}
 
 // file adds events of now, or given ones.
 func (c *cell) file(log string, g *duotest.Generator, n int, from, to time.Time) {
@@ -165,7 +173,7 @@ func (c *cell) arrange(match func(duotest.Call) bool, skip int) {
 		f.N = -1
 	case c.trouble.wait > 0:
 		f.N = 1
-		if c.trouble.opens && (c.place == middlePage || c.place == emptyPage) {
+		if c.says() > 1 {
 			f.N = 2
 		}
 	case f.N == 0:
@@ -253,8 +261,8 @@ func (c *cell) outlive(now time.Time) error {
 			return err
 		}
 	}
-	if c.says() {
-		if err := c.await("line about it", cellLimit, func() bool { return len(c.lines().begin) > 0 }); err != nil {
+	if n := c.says(); n > 0 {
+		if err := c.await("line about it", cellLimit, func() bool { return len(c.lines().begin) >= n }); err != nil {
 			return err
 		}
 	}
@@ -276,7 +284,7 @@ func (c *cell) outlive(now time.Time) error {
 		limit = slowLimit
 	}
 	err := c.await("end of what is missing", limit, c.complete)
-	if err == nil && c.says() {
+	if err == nil && c.says() > 0 {
 		err = c.await("line about its end", cellLimit, func() bool { return len(c.lines().end) > 0 })
 	}
 	c.alone = err == nil

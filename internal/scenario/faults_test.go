@@ -21,16 +21,26 @@ import (
 type place string
 
 const (
-	atStart    place = "at start"      // from before the host is started
-	firstPage  place = "first page"    // the call that brings the first of what is new, in a run that had caught up
-	middlePage place = "middle page"   // the second page of three
-	emptyPage  place = "empty page"    // the last one of a window, behind a full one
-	idlePoll   place = "idle poll"     // a poll that brings nothing
-	saving     place = "during a save" // from before a page's cursor is due until after it is saved
-	atExit     place = "at exit"       // from a middle page on, until the host is stopped
+	atStart    place = "at start"
+	firstPage  place = "first page"
+	middlePage place = "middle page"
+	emptyPage  place = "empty page"
+	idlePoll   place = "idle poll"
+	saving     place = "during a save"
+	atExit     place = "at exit"
 )
 
 var places = []place{atStart, firstPage, middlePage, emptyPage, idlePoll, saving, atExit}
+
+var placeHelp = map[place]string{
+	atStart:    "from before the host starts",
+	firstPage:  "the call that brings the first of what is new, in a run that had caught up",
+	middlePage: "the second page of three",
+	emptyPage:  "the last one of a window, behind a full one",
+	idlePoll:   "a poll that brings nothing",
+	saving:     "from before a page's cursor is due to be saved until it is saved",
+	atExit:     "from a middle page on, until the host is stopped",
+}
 
 // trouble is something that goes wrong: a row of the table.
 type trouble struct {
