@@ -266,6 +266,12 @@ func (c *cell) outlive(now time.Time) error {
 			return err
 		}
 	}
+	if c.trouble.refused {
+		// What cannot be saved is delivered all the same.
+		if err := c.await("end of what is missing", cellLimit, c.complete); err != nil {
+			return err
+		}
+	}
 	switch {
 	case c.place == atExit, c.trouble.wait > 0 && !*patient:
 		return nil

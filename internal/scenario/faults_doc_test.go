@@ -130,7 +130,7 @@ func (s *sightings) unseen() (at sighting, ok bool) {
 const faultsLegend = `
 Each cell was run in the C host and in Fluent Bit, with an input, a simulated Duo and a checkpoint folder of its own.
 *Complete*: none of the events was missing, those included that were filed while the trouble lasted, and none came twice
-but where the cell says so. *By itself*: without a restart. Each line of the second table was logged once when the
+but where the cell says so. *By itself*: without a restart. What could not be saved was delivered all the same. Each line of the second table was logged once when the
 trouble began, and one line, "Duo answers again" or "checkpoints can be saved again", when it was over. At exit, the input's
 other log was delivered while the trouble lasted, unless that was of all of Duo, of the disk or of the host.
 

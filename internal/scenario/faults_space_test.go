@@ -7,8 +7,12 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
+	"testing"
 	"time"
+
+	"duo_in/duo/duotest"
 )
 
 // hostsRead is how long Go keeps what it read of /etc/hosts (net/hosts.go:
@@ -52,4 +56,42 @@ func (c *cell) thawDisk() error   { return c.remount("rw") }
 
 func (c *cell) remount(how string) error {
 	return c.rig.space.do("mount", "-o", "remount,"+how, c.folder())
+}
+
+// A disk that is full when the host starts again is no reason to stay out: what
+// is new is delivered from where the checkpoint is.
+func TestRestartOnFullDisk(t *testing.T) {
+	inBoth(t, duotest.Config{}, func(b *bed) {
+		b.t.Parallel()
+		c := &cell{trouble: &trouble{name: "disk full", where: inSpace, call: duotest.Fault{Kind: duotest.FaultRewrite, Rewrite: unchanged}}}
+		r := newRig(b, newSightings(), []*cell{c})
+		if !r.enterSpace() {
+			return
+		}
+		defer c.close()
+		for _, step := range []struct {
+			name string
+			do   func() error
+		}{
+			{"backlog", c.plan},
+			{"first run", r.launched},
+			{"all of it", c.whole},
+			{"stop", func() error { r.halt(); return nil }},
+			{"full disk", c.fillDisk},
+			{"new events", func() error { c.file(cellLog, c.events, cellLive, time.Now(), time.Now()); return nil }},
+			{"second run", r.launched},
+			{"all of them", c.whole},
+			{"line", func() error { return c.await("line", cellLimit, func() bool { return len(c.lines().begin) == 1 }) }},
+			{"room on the disk", c.emptyDisk},
+			{"its end", func() error { return c.await("line", cellLimit, func() bool { return len(c.lines().end) == 1 }) }},
+			{"last stop", func() error { r.halt(); return nil }},
+		} {
+			if err := step.do(); err != nil {
+				b.t.Fatalf("%s: %v; lines:\n%s", step.name, err, strings.Join(r.said.of(c.name), "\n"))
+			}
+		}
+		if c.got.update(); c.got.twice() > 0 {
+			b.t.Errorf("%d events came twice", c.got.twice())
+		}
+	})
 }

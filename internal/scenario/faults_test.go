@@ -285,6 +285,14 @@ func (r *rig) each(f func(*cell) error) {
 
 // launch starts the host with the cells' inputs.
 func (r *rig) launch() bool {
+	if err := r.launched(); err != nil {
+		r.t.Error(err)
+		return false
+	}
+	return true
+}
+
+func (r *rig) launched() error {
 	r.said.newRun()
 	spec := r.spec
 	spec.Stdout, spec.Stderr = r.said, r.said
@@ -295,8 +303,7 @@ func (r *rig) launch() bool {
 	}
 	var err error
 	if r.host, err = flbtest.Start(r.kind, r.bin, spec); err != nil {
-		r.t.Error(err)
-		return false
+		return err
 	}
 	r.hosts = append(r.hosts, r.host)
 	host, gone := r.host, make(chan struct{})
@@ -306,7 +313,7 @@ func (r *rig) launch() bool {
 		defer close(gone)
 		_, _ = host.Wait(context.Background()) // the cleanup ends it at the latest
 	}()
-	return true
+	return nil
 }
 
 // settled is how old what was handed over has to be for none of it to come
