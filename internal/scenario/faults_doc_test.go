@@ -212,8 +212,11 @@ func (c *cell) report() {
 	if n := c.filed - len(c.got.count); n != 0 {
 		wrong("%d of %d events are missing", n, c.filed)
 	}
-	twice := c.got.twice()
-	if (twice > 0) != (tr.refused && c.place == atExit) {
+	again := tr.refused && c.place == atExit // as nothing could be saved
+	switch twice, late := c.got.twice(), c.rig.said.first(c.name).late; {
+	case len(late) > 0:
+		t.Logf("%s, %s: %d events came twice after %q", tr.name, c.place, twice, late)
+	case (twice > 0) != again:
 		wrong("%d events came twice", twice)
 	}
 	c.reportLines(wrong)
@@ -228,7 +231,7 @@ func (c *cell) report() {
 		text = "refused; then complete"
 	case c.place != atExit && tr.host == nothing:
 		return // only a patient run sees what comes of it
-	case twice > 0:
+	case again:
 		text += ", again what came since the last save"
 	}
 	c.rig.seen.saw(tr, c.place, text)

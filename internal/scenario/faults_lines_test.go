@@ -69,12 +69,14 @@ func (s *lineSorter) count(input, text string) (n int) {
 	return n
 }
 
-// saidLines are those that tell of a trouble, without their variable parts, and
-// those that tell of its end.
-type saidLines struct{ begin, end []string }
+// saidLines are those that tell of a trouble, without their variable parts,
+// those that tell of its end, and those of a stop that had too little time: on a
+// busy machine its half second may be over before all is saved.
+type saidLines struct{ begin, end, late []string }
 
 var (
 	routineLine = regexp.MustCompile(`^\[ *\w+\] (duo_in \d|initializing$|storage_strategy=|thread instance initialized$|could not initialize threaded plugin instance$|\w+: (no checkpoint yet|going on at|caught up)|(poll_interval|delay|api_host) )`)
+	lateLine    = regexp.MustCompile(`could not be saved in time|has not stopped in time`)
 	endLine     = regexp.MustCompile(`: Duo answers again|\] checkpoints can be saved again`)
 )
 
@@ -106,6 +108,8 @@ func (s *lineSorter) in(input string, which func(runs int) int) (said saidLines)
 	for _, line := range s.runs[which(len(s.runs))][input] {
 		switch {
 		case routineLine.MatchString(line):
+		case lateLine.MatchString(line):
+			said.late = append(said.late, line)
 		case endLine.MatchString(line):
 			said.end = append(said.end, line)
 		default:
