@@ -37,6 +37,8 @@ type cell struct {
 	meet   sync.Once
 	goOn   chan struct{} // closed when a call that is held may be answered
 	let    sync.Once
+	begun  time.Time // when it was brought about
+	lasted time.Duration
 	mended bool
 	alone  bool // it was complete before the host was stopped
 }
@@ -228,6 +230,7 @@ func (c *cell) begin() error {
 	if c.trouble.begin == nil || c.place == atStart && !c.trouble.late {
 		return nil
 	}
+	c.begun = time.Now()
 	return c.trouble.begin(c)
 }
 
@@ -302,7 +305,7 @@ func (c *cell) mend() error {
 	if c.mended {
 		return nil
 	}
-	c.mended = true
+	c.mended, c.lasted = true, time.Since(c.begun)
 	c.answer()
 	c.server.ClearFaults()
 	if c.trouble.end != nil {

@@ -260,7 +260,9 @@ func (c *cell) reportLines(wrong func(string, ...any)) {
 	if c.trouble.seldom && len(lines) == 1 && len(said.end) == 1 {
 		return
 	}
-	if distinct := slices.Compact(slices.Clone(lines)); len(distinct) != len(lines) {
+	// That nothing can be saved is said once a minute.
+	minutes := c.trouble.refused && c.lasted > 50*time.Second
+	if distinct := slices.Compact(slices.Clone(lines)); len(distinct) != len(lines) && !minutes {
 		wrong("a line was said more than once")
 	}
 	if len(lines) < c.says() || c.says() == 0 && len(lines) > 0 {

@@ -70,13 +70,14 @@ func (s *lineSorter) count(input, text string) (n int) {
 }
 
 // saidLines are those that tell of a trouble, without their variable parts,
-// those that tell of its end, and those of a stop that had too little time: on a
-// busy machine its half second may be over before all is saved.
+// those that tell of its end, and those of a host that got too little time: on a
+// busy machine the half second of a stop may be over before all is saved, and an
+// append may last so long that it looks like one that was dropped.
 type saidLines struct{ begin, end, late []string }
 
 var (
 	routineLine = regexp.MustCompile(`^\[ *\w+\] (duo_in \d|initializing$|storage_strategy=|thread instance initialized$|could not initialize threaded plugin instance$|\w+: (no checkpoint yet|going on at|caught up)|(poll_interval|delay|api_host) )`)
-	lateLine    = regexp.MustCompile(`could not be saved in time|has not stopped in time`)
+	lateLine    = regexp.MustCompile(`could not be saved in time|has not stopped in time|took too long over a batch`)
 	endLine     = regexp.MustCompile(`: Duo answers again|\] checkpoints can be saved again`)
 )
 
