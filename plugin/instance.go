@@ -461,7 +461,7 @@ func (in *instance) save(ctx context.Context) {
 				said = time.Now()
 			}
 			next, ok = retrySave, true
-		case len(due) > 0 && !said.IsZero():
+		case len(due) > 0 && !said.IsZero() && ctx.Err() == nil: // else it may be that none was tried
 			in.log.Info("checkpoints can be saved again")
 			said = time.Time{}
 		}

@@ -469,6 +469,34 @@ func TestCheckpointFolderThatCannotBeWritten(t *testing.T) {
 	})
 }
 
+// A stop that finds the saver about to try again does not say that it succeeded.
+func TestStopBeforeAnotherTryToSave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, duotest.Config{})
+		in := w.start()
+		if err := os.RemoveAll(w.set["checkpoint_dir"]); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(w.set["checkpoint_dir"], []byte("in the way"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		stop := w.trickle("activity", time.Second)
+		w.run(in, 5*time.Minute, nil)
+		for range diskCalls {
+			in.disk <- struct{}{} // a slow disk
+		}
+		w.run(in, 2*retrySave, nil)
+		stop()
+		in.Stop(time.Now())
+		for range diskCalls {
+			<-in.disk
+		}
+		if log := w.stderr.String(); !strings.Contains(log, "going on without") || strings.Contains(log, "saved again") {
+			t.Error(log)
+		}
+	})
+}
+
 // A checkpoint that cannot be read keeps its log out, says so again and again,
 // and is taken up when the operator has mended it; the other logs run.
 func TestUnusableCheckpoint(t *testing.T) {
