@@ -24,6 +24,7 @@ type cell struct {
 	place   place
 
 	rig    *rig
+	n      int
 	name   string // as the plugin calls its input
 	tag    string
 	server *duotest.Server
@@ -55,14 +56,17 @@ const (
 
 // join gives the cell its place in a rig, as the n-th input.
 func (c *cell) join(r *rig, n int) {
-	c.rig, c.name, c.tag = r, fmt.Sprintf("duo.%d", n), fmt.Sprintf("cell%d", n)
+	c.rig, c.n, c.name, c.tag = r, n, fmt.Sprintf("duo.%d", n), fmt.Sprintf("cell%d", n)
 	c.met, c.goOn = make(chan struct{}), make(chan struct{})
-	c.server = duotest.New(duotest.Config{Delay: time.Second, Names: []string{c.hostname()}, OnCall: func(call duotest.Call) {
+	c.server = duotest.New(duotest.Config{Delay: time.Second, Names: []string{c.hostname(), r.address(n)}, OnCall: func(call duotest.Call) {
 		if call.Fault != "" {
 			c.meet.Do(func() { close(c.met) })
 		}
 	}})
-	c.duo = c.server.StartTLS()
+	var err error
+	if c.duo, err = c.server.Listen(net.JoinHostPort(r.address(n), "0")); err != nil {
+		r.t.Fatal(err)
+	}
 	own := &bed{t: r.t, kind: r.kind, dir: r.dir, server: c.server, duo: c.duo, ca: r.ca}
 	c.got = own.delivery(c.tag)
 	quirks := 0.0

@@ -57,8 +57,10 @@ func (c *cell) replaceFolder() error {
 	return os.WriteFile(c.folder(), nil, 0o600)
 }
 
+// restoreFolder takes the file away. A host that runs makes the folder anew at
+// its next save; without one it is put back.
 func (c *cell) restoreFolder() error {
-	if err := os.Remove(c.folder()); err != nil {
+	if err := os.Remove(c.folder()); err != nil || !closed(c.rig.gone) {
 		return err
 	}
 	if err := os.Rename(c.folder()+".kept", c.folder()); err != nil && !os.IsNotExist(err) {

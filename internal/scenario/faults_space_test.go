@@ -22,7 +22,7 @@ const hostsRead = 5500 * time.Millisecond
 // forget takes the name of the cell's Duo away, and the connections, since over
 // one that stands no name is needed.
 func (c *cell) forget() error {
-	if err := c.rig.space.resolves(c.hostname(), false); err != nil || c.place == atStart {
+	if err := c.rig.space.resolves(c, false); err != nil || c.place == atStart {
 		return err
 	}
 	pause(hostsRead)
@@ -30,7 +30,7 @@ func (c *cell) forget() error {
 	return c.listen()
 }
 
-func (c *cell) recall() error { return c.rig.space.resolves(c.hostname(), true) }
+func (c *cell) recall() error { return c.rig.space.resolves(c, true) }
 
 func (c *cell) filler() string { return c.rig.space.path(filepath.Join(c.folder(), "filler")) }
 

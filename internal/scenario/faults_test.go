@@ -4,10 +4,13 @@ package scenario
 
 import (
 	"context"
+	"fmt"
 	"net/http"
+	"os"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -192,21 +195,32 @@ func newRigs(t *testing.T, kind flbtest.Kind, seen *sightings) (rigs []*rig) {
 // rig is a host and the cells whose inputs it has.
 type rig struct {
 	*bed
-	seen  *sightings
-	cells []*cell
-	host  *flbtest.Process
-	gone  chan struct{} // closed when the host is
-	until time.Time     // when it was first stopped
-	said  *lineSorter
-	bin   string // of the host
-	space *space // that the host runs in; nil: this process's
+	seen   *sightings
+	cells  []*cell
+	host   *flbtest.Process
+	gone   chan struct{} // closed when the host is
+	until  time.Time     // when it was first stopped
+	said   *lineSorter
+	bin    string // of the host
+	number int32
+	space  *space // that the host runs in; nil: this process's
 
 	deed    deed
 	refused bool // the host does not start while the trouble lasts
 }
 
+// rigCount numbers the rigs of this process.
+var rigCount atomic.Int32
+
+// address is where the n-th cell's Duo listens: an address of the loopback
+// interface that nobody else uses, so that it can be had again once it was
+// given up.
+func (r *rig) address(n int) string {
+	return fmt.Sprintf("127.%d.%d.%d", 1+os.Getpid()%254, r.number%256, 1+n)
+}
+
 func newRig(b *bed, seen *sightings, cells []*cell) *rig {
-	r := &rig{bed: b, seen: seen, cells: cells, said: newLineSorter(), bin: artifacts.hosts[b.kind]}
+	r := &rig{bed: b, seen: seen, cells: cells, said: newLineSorter(), bin: artifacts.hosts[b.kind], number: rigCount.Add(1)}
 	for i, c := range cells {
 		c.join(r, i)
 	}

@@ -47,12 +47,12 @@ func newSpace(r *rig) (*space, error) {
 	s := &space{hosts: filepath.Join(r.dir, "hosts")}
 	resolv, wrapper := filepath.Join(r.dir, "resolv.conf"), filepath.Join(r.dir, "host.sh")
 	script, hosts := "set -e\n", ""
-	for _, c := range r.cells {
+	for i, c := range r.cells {
 		if err := os.MkdirAll(c.folder(), 0o700); err != nil {
 			return nil, err
 		}
 		script += fmt.Sprintf("mount -t tmpfs -o size=256k,mode=700 tmpfs '%s'\n", c.folder())
-		hosts += hostsLine(c.hostname())
+		hosts += hostsLine(r.address(i), c.hostname())
 	}
 	script += fmt.Sprintf("mount --bind '%s' /etc/hosts\nmount --bind '%s' /etc/resolv.conf\necho ready\nexec cat\n", s.hosts, resolv)
 	// Nobody answers there, so that a name that is not in the file is not found.
@@ -106,18 +106,19 @@ func (s *space) do(command ...string) error {
 	return nil
 }
 
-func hostsLine(name string) string { return "127.0.0.1 " + name + "\n" }
+func hostsLine(address, name string) string { return address + " " + name + "\n" }
 
-// resolves switches a name on or off, in place, so that no reader finds the
-// others missing.
-func (s *space) resolves(name string, yes bool) error {
+// resolves switches a cell's name on or off, in place, so that no reader finds
+// the others missing.
+func (s *space) resolves(c *cell, yes bool) error {
 	all, err := os.ReadFile(s.hosts)
 	if err != nil {
 		return err
 	}
-	at := strings.Index(string(all), hostsLine(name)[1:])
+	line := hostsLine(c.rig.address(c.n), c.hostname())
+	at := strings.Index(string(all), line[1:])
 	if at < 1 {
-		return fmt.Errorf("%s has no %s", s.hosts, name)
+		return fmt.Errorf("%s has no %s", s.hosts, c.hostname())
 	}
 	f, err := os.OpenFile(s.hosts, os.O_WRONLY, 0)
 	if err != nil {
@@ -125,7 +126,7 @@ func (s *space) resolves(name string, yes bool) error {
 	}
 	first := "#"
 	if yes {
-		first = "1"
+		first = line[:1]
 	}
 	_, err = f.WriteAt([]byte(first), int64(at-1))
 	return errors.Join(err, f.Close())
