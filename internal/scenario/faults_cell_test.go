@@ -104,7 +104,7 @@ func (c *cell) address() string {
 // timeout is that of a call: one that is held must not come to it.
 func (c *cell) timeout() string {
 	if c.trouble.call.Kind == duotest.FaultHang && c.trouble.begin == nil {
-		return "5s"
+		return "12s"
 	}
 	return "2m"
 }
@@ -282,7 +282,7 @@ func (c *cell) outlive(now time.Time) error {
 	switch {
 	case c.place == atExit, c.trouble.wait > 0 && !*patient:
 		return nil
-	case c.place == saving && !c.trouble.unsaved:
+	case c.place == saving && !c.trouble.unsaved && !c.trouble.seldom:
 		if err := c.await("checkpoint that is behind the first page", cellLimit, c.saved); err != nil {
 			return err
 		}

@@ -114,7 +114,7 @@ var apiTroubles = []trouble{
 	// A GET over a connection that was used before is repeated by net/http, so that two resets may be one failed call.
 	{name: "connection reset", call: duotest.Fault{Kind: duotest.FaultReset, N: 3}},
 	{name: "connection refused", call: duotest.Fault{Kind: duotest.FaultHang, N: 1}, whole: true, begin: (*cell).hangUp, end: (*cell).listen},
-	{name: "no answer", call: duotest.Fault{Kind: duotest.FaultHang}},
+	{name: "no answer", call: duotest.Fault{Kind: duotest.FaultHang, N: 1}},
 	{name: "HTTP 400", wait: 5 * time.Minute, opens: true, call: duotest.Fault{Kind: duotest.FaultStatus, Status: http.StatusBadRequest}},
 	{name: "HTTP 400 for a `next_offset`", call: duotest.Fault{Kind: duotest.FaultStatus, Status: http.StatusBadRequest, N: 1}, never: offsetOnly},
 	{name: "HTTP 401", wait: 5 * time.Minute, call: duotest.Fault{Kind: duotest.FaultStatus, Status: http.StatusUnauthorized}},
