@@ -264,7 +264,9 @@ func (r *rig) awaitRefusal() {
 	defer cancel()
 	if exit, err := r.host.Wait(ctx); err != nil || exit == 0 {
 		r.t.Errorf("exit status %d (%v), want another than 0", exit, err)
+		return
 	}
+	<-r.gone
 }
 
 // reload has the host do a hot reload, after which all is to go on.
@@ -344,5 +346,7 @@ func (r *rig) halt() {
 	defer cancel()
 	if _, err := r.host.Stop(ctx); err != nil {
 		r.t.Error(err)
+		return
 	}
+	<-r.gone
 }
