@@ -49,6 +49,7 @@ type instance struct {
 	// counted is how many of this input's events the host has counted; nil: it
 	// does not count, or cannot be asked. Only its callbacks may ask.
 	counted counter
+	storage *storage
 
 	families map[string]*checkpoint.Family // by log; none unless child accounts are pulled
 	gate     *duo.Gate                     // of the child accounts' streams
@@ -112,6 +113,7 @@ func newInstance(name string, get getter, l *lines, now time.Time) (*instance, e
 		queue:   newQueue(max(8<<20, 2*o.batchSize)),
 		ledger:  checkpoint.NewLedger(o.settle),
 		limit:   o.batchSize,
+		storage: newStorage(name, o.checkpointDir, o.batchSize, log),
 		commits: make(chan struct{}, 1),
 		disk:    make(chan struct{}, diskCalls),
 		streams: map[checkpoint.Stream]*stream{},
@@ -126,6 +128,8 @@ func (in *instance) Start(now time.Time) error {
 		return err
 	}
 	in.ctx, in.cancel = context.WithCancel(context.Background())
+	in.storage.look() // those of the run before are open now
+	in.pollers.Go(func() { in.storage.seek(in.ctx) })
 	if in.options.accounts.any() {
 		in.pollers.Go(in.follow)
 	} else {
@@ -341,7 +345,11 @@ func (in *instance) Collect(now time.Time) [][]byte {
 		in.ledger.Drop(now)
 		in.putBack()
 	}
-	batches := in.queue.take(in.limit)
+	room := in.storage.room(now, in.limit)
+	if room == 0 {
+		return nil // as in a pause
+	}
+	batches := in.queue.take(room)
 	var parts [][]byte
 	events := 0
 	for _, b := range batches {
@@ -357,6 +365,7 @@ func (in *instance) Collect(now time.Time) [][]byte {
 	}
 	in.handed = batches
 	in.ledger.HandOver(now, marks(batches), events)
+	in.storage.handOver()
 	return parts
 }
 
