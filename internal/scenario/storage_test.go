@@ -17,8 +17,8 @@ import (
 
 // The lines of an input that waits for room on the disk of Fluent Bit's buffer.
 const (
-	noRoom = "no room for Fluent Bit's buffer"
-	room   = "there is room for Fluent Bit's buffer again"
+	noRoom    = "no room for Fluent Bit's buffer"
+	roomAgain = "there is room for Fluent Bit's buffer again"
 )
 
 // onVolume is a bed with Fluent Bit's buffer on a volume.
@@ -105,20 +105,20 @@ func TestOutputDownUntilDiskIsFull(t *testing.T) {
 	if err := p.Kill(); err != nil {
 		t.Fatal(err)
 	}
-	b.kept(p, map[string]int{noRoom: 1, room: 0})
+	b.kept(p, map[string]int{noRoom: 1, roomAgain: 0})
 	file := v.take(0)
 	p = b.startSpec(spec())
 	b.waits(p, d)
-	b.kept(p, map[string]int{noRoom: 1, room: 0})
+	b.kept(p, map[string]int{noRoom: 1, roomAgain: 0})
 	if err := os.Remove(file); err != nil {
 		t.Fatal(err)
 	}
 	siem = up(t, siem)
 	arrived := func() int { got, _ := byLog(t, siem.Lines()); return got[duotest.Authentication] }
 	b.waitFor("all events", time.Minute, func() bool { return arrived() == pressed })
-	b.waitFor("end of the wait", 30*time.Second, func() bool { return strings.Contains(p.Log(), room) })
+	b.waitFor("end of the wait", 30*time.Second, func() bool { return strings.Contains(p.Log(), roomAgain) })
 	b.stop(p)
-	b.kept(p, map[string]int{noRoom: 1, room: 1})
+	b.kept(p, map[string]int{noRoom: 1, roomAgain: 1})
 	_, twice := byLog(t, siem.Lines())
 	t.Logf("%d events came twice, of one kill", twice)
 	if twice > 3000 { // a page and two batches of an eighth of the reserve
@@ -160,8 +160,8 @@ func TestDiskFilledBySomebodyElse(t *testing.T) {
 		b.waitFor("all events", time.Minute, func() bool { return arrived() == before+1000 })
 		b.kept(p, map[string]int{noRoom: 1})
 	}
-	b.waitFor("end of the wait", 30*time.Second, func() bool { return strings.Contains(p.Log(), room) })
+	b.waitFor("end of the wait", 30*time.Second, func() bool { return strings.Contains(p.Log(), roomAgain) })
 	b.stop(p)
-	b.kept(p, map[string]int{noRoom: 1, room: 1})
+	b.kept(p, map[string]int{noRoom: 1, roomAgain: 1})
 	b.routed("the collector", siem.Lines(), map[string]int{duotest.Authentication: 3000}, 0)
 }
