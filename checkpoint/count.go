@@ -3,10 +3,11 @@ package checkpoint
 import "time"
 
 const (
-	// patience: how long the batch rests that Fluent Bit has counted last, or one that it may never count. A batch is
-	// counted before its filters run and before it is written (src/flb_input_chunk.c:input_chunk_append_raw): only the
-	// next one's count tells that it came through. Supervisors kill what hangs well within this time.
-	patience = 2 * time.Minute
+	// patience: how long the batch rests that Fluent Bit has counted last, or one that it may never count, in times of
+	// settle. A batch is counted before its filters run and before it is written
+	// (src/flb_input_chunk.c:input_chunk_append_raw): only the next one's count tells that it came through. Supervisors
+	// kill what hangs within that time: Kubernetes in 60 s, unless told otherwise.
+	patience = 40
 	// A count that is behind a batch for so long, though it rose so often meanwhile, is not of the events that we hand
 	// over: the ring has 1,024 places, and a main thread that is merely slow has emptied it by then.
 	oddAfter = time.Hour

@@ -65,16 +65,16 @@ func TestLedgerWithCounts(t *testing.T) {
 			counted(0, 0), batch(0, 10, mark(auth, 1)), counted(1, 10), batch(1, 5, mark(auth, 2)),
 			counted(2, 15), due(2, mark(auth, 1))}},
 		{"the newest may hang in a filter, until patience is over", []step{
-			counted(0, 0), batch(0, 10, mark(auth, 1)), counted(1, 10), next(1, 120), due(120), due(121, mark(auth, 1))}},
+			counted(0, 0), batch(0, 10, mark(auth, 1)), counted(1, 10), next(1, 80), due(80), due(81, mark(auth, 1))}},
 		{"a main thread that hangs takes nothing, for hours", []step{
 			counted(0, 0), batch(0, 10, mark(auth, 1)), counted(1, 10), batch(1, 5, mark(auth, 2)), batch(2, 5, mark(auth, 3)),
-			counted(3, 10), due(3), due(120), due(121, mark(auth, 1)), next(121, -1), counted(9000, 10), due(9000), exit(9000),
-			counted(9001, 20), due(9001, mark(auth, 2)), due(9120), due(9121, mark(auth, 3))}},
+			counted(3, 10), due(3), due(80), due(81, mark(auth, 1)), next(81, -1), counted(9000, 10), due(9000), exit(9000),
+			counted(9001, 20), due(9001, mark(auth, 2)), due(9080), due(9081, mark(auth, 3))}},
 		{"and what comes meanwhile waits too, idle or not", []step{
 			counted(0, 0), batch(0, 10, mark(auth, 1)), counted(1, 10), batch(1, 5, mark(auth, 2)), pass(2, idle(tele, 1)),
-			due(120), due(4000, mark(auth, 1)), counted(4001, 15), due(4120), due(4121, mark(auth, 2), idle(tele, 1))}},
+			due(80), due(4000, mark(auth, 1)), counted(4001, 15), due(4080), due(4081, mark(auth, 2), idle(tele, 1))}},
 		{"nothing was counted ever: perhaps this host does not", []step{
-			counted(0, 0), batch(0, 10, mark(auth, 1)), counted(60, 0), due(119), next(119, 1), due(120, mark(auth, 1))}},
+			counted(0, 0), batch(0, 10, mark(auth, 1)), counted(60, 0), due(79), next(79, 1), due(80, mark(auth, 1))}},
 		{"what another life counted", []step{
 			counted(0, 70), batch(0, 10, mark(auth, 1)), counted(1, 80), batch(1, 5, mark(auth, 2)), counted(2, 80), exit(2, mark(auth, 1))}},
 		{"exit: what has left the ring, since a main thread that ends does not hang", []step{
@@ -159,7 +159,7 @@ func TestLedgerAgainstHangs(t *testing.T) {
 					ring = ring[1:]
 					if r.Intn(100) == 0 && q < quarters && total > 10 {
 						inFilter = 1
-						hang = r.Intn(4 * int(patience.Seconds()-2))
+						hang = r.Intn(4 * int((patience*settle).Seconds()-2))
 					} else {
 						through++
 					}

@@ -224,7 +224,7 @@ func (l *Ledger) waits(e entry) (time.Duration, bool) {
 		if !ok {
 			return 0, false
 		}
-		ready = max(ready, e.from+patience, since+patience)
+		ready = max(ready, max(e.from, since)+patience*l.settle)
 	}
 	return max(0, ready-l.unpaused), true
 }

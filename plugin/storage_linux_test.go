@@ -6,7 +6,7 @@ import (
 	"testing"
 )
 
-func TestChunkFolder(t *testing.T) {
+func TestOpenChunks(t *testing.T) {
 	dir, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -31,7 +31,7 @@ func TestChunkFolder(t *testing.T) {
 		"duo.78": "", // removed
 		"duo.7":  "",
 	} {
-		if got := chunkFolder(input); got != want {
+		if got := openChunks()[input]; got != want {
 			t.Errorf("chunks of %s are in %q, want %q", input, got, want)
 		}
 	}

@@ -85,7 +85,7 @@ func (c *cell) input() flbtest.Input {
 	}
 	// Of two equal keys the first wins.
 	return c.got.b.input(c.tag, append(slices.Clone(c.trouble.set), []flbtest.Option{
-		opt("logs", logs), opt("delay", "1s"), opt("overlap", "30s"), opt("since", "25h"), opt("page_size", fmt.Sprint(cellPage)),
+		opt("logs", logs), opt("delay", "1s"), opt("overlap", "30s"), opt("since", "25h"), opt("page_size", fmt.Sprint(cellPage)), opt("settle", "500ms"),
 		opt("checkpoint_dir", c.folder()), opt("api_host", c.address()), opt("timeout", c.timeout()),
 	}...)...)
 }
@@ -172,7 +172,10 @@ func (c *cell) arrange(match func(duotest.Call) bool, skip int) {
 			return body
 		}
 	}
-	f.Match = func(call duotest.Call) bool { return match(call) || closed(c.met) && c.trouble.never[atStart] == "" }
+	only := f.Match
+	f.Match = func(call duotest.Call) bool {
+		return (only == nil || only(call)) && (match(call) || closed(c.met) && c.trouble.never[atStart] == "")
+	}
 	switch {
 	case c.trouble.begin != nil, c.trouble.held: // the call waits for it, and it lasts
 	case c.place == saving || c.place == atExit:

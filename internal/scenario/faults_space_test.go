@@ -58,8 +58,8 @@ func (c *cell) remount(how string) error {
 	return c.rig.space.do("mount", "-o", "remount,"+how, c.folder())
 }
 
-// A disk that is full when the host starts again is no reason to stay out: what
-// is new is delivered from where the checkpoint is.
+// A disk that is full when the host starts again is no reason to stay out: from
+// where the checkpoint is all is delivered, at the latest when there is room.
 func TestRestartOnFullDisk(t *testing.T) {
 	inBoth(t, duotest.Config{}, func(b *bed) {
 		b.t.Parallel()
@@ -80,9 +80,9 @@ func TestRestartOnFullDisk(t *testing.T) {
 			{"full disk", c.fillDisk},
 			{"new events", func() error { c.file(cellLog, c.events, cellLive, time.Now(), time.Now()); return nil }},
 			{"second run", r.launched},
-			{"all of them", c.whole},
 			{"line", func() error { return c.await("line", cellLimit, func() bool { return len(c.lines().begin) == 1 }) }},
 			{"room on the disk", c.emptyDisk},
+			{"all of them", c.whole},
 			{"its end", func() error { return c.await("line", cellLimit, func() bool { return len(c.lines().end) == 1 }) }},
 			{"last stop", func() error { r.halt(); return nil }},
 		} {

@@ -4,7 +4,7 @@
  * Loads a Go input plugin as Fluent Bit's Go proxy does: the same structures, the same callbacks in the same order on the
  * same threads, the same ring between an input's thread and the main thread, and the same losses. What leaves the ring
  * counts as delivered, and is appended to OUT/TAG.msgpack as a frame: four bytes of length, big-endian, then the buffer as
- * the plugin gave it. A frame that a kill tore is cut off at the next start. There are no filters, outputs or retries.
+ * the plugin gave it. Beside it lies OUT/NAME.N/open.flb, empty, where Fluent Bit has the chunks of the N-th input. A frame that a kill tore is cut off at the next start. There are no filters, outputs or retries.
  * Followed are Fluent Bit's src/flb_plugin_proxy.c, src/proxy/go/go.c, src/flb_input_thread.c, src/flb_input_chunk.c and
  * src/flb_engine.c.
  *
@@ -159,7 +159,7 @@ struct input { /* the i_ins of the plugin */
     bool paused;            /* the main thread's: its ring is not emptied */
     double exit_ms;         /* spent in the callbacks of the shutdown */
     struct ring ring;
-    int file;
+    int file, chunk;
 };
 
 enum message { RUN = 'R', PAUSE = 'p', RESUME = 'r', STOP = 's', EXIT = 'x' };
@@ -359,7 +359,7 @@ static struct input *input_new(struct pipeline *pl)
 {
     struct input *in = must(calloc(1, sizeof *in));
     in->pipeline = pl;
-    in->mail[0] = in->mail[1] = in->file = -1;
+    in->mail[0] = in->mail[1] = in->file = in->chunk = -1;
     pthread_mutex_init(&in->ring.lock, NULL);
     sem_init(&in->initialised, 0, 0);
     pl->inputs[pl->count++] = in;
@@ -373,7 +373,7 @@ static void input_free(struct input *in)
         free(in->ring.slots[in->ring.first].data);
         in->ring.first = (in->ring.first + 1) % RING_SLOTS;
     }
-    int fds[] = {in->mail[0], in->mail[1], in->file};
+    int fds[] = {in->mail[0], in->mail[1], in->file, in->chunk};
     for (size_t i = 0; i < sizeof fds / sizeof *fds; i++) {
         if (fds[i] != -1) {
             close(fds[i]);
@@ -721,6 +721,21 @@ static void open_file(struct input *in)
     }
 }
 
+/* A chunk that is up is an open file. */
+static void open_chunk(struct input *in, size_t number)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/%s.%zu", in->pipeline->out, in->name, number);
+    if (mkdir(path, 0700) == -1 && errno != EEXIST) {
+        fatal(1, "flbhost: make %s: %s", path, strerror(errno));
+    }
+    strncat(path, "/open.flb", sizeof path - strlen(path) - 1);
+    in->chunk = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0600);
+    if (in->chunk == -1) {
+        fatal(1, "flbhost: open %s: %s", path, strerror(errno));
+    }
+}
+
 /* An input's thread. */
 
 static void **remote_context(struct input *in)
@@ -972,6 +987,7 @@ static bool pipeline_start(struct pipeline *pl)
     for (size_t i = 0; i < pl->count; i++) {
         struct input *in = pl->inputs[i];
         open_file(in);
+        open_chunk(in, i);
         if (pipe2(in->mail, O_CLOEXEC) == -1 || pthread_create(&in->thread, NULL, input_thread, in) != 0) {
             fatal(1, "flbhost: start the thread of %s: %s", in->tag, strerror(errno));
         }
