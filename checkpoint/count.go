@@ -3,25 +3,27 @@ package checkpoint
 import "time"
 
 const (
-	// patience: how long the batch rests that Fluent Bit has counted last, or one that it may never count, in times of
-	// settle. A batch is counted before its filters run and before it is written
-	// (src/flb_input_chunk.c:input_chunk_append_raw): only the next one's count tells that it came through. Supervisors
-	// kill what hangs within that time: Kubernetes in 60 s, unless told otherwise.
-	patience = 40
-	// A count that is behind a batch for so long, though it rose so often meanwhile, is not of the events that we hand
-	// over: the ring has 1,024 places, and a main thread that is merely slow has emptied it by then.
+	// patience: how many times settle the batch rests that Fluent Bit has counted last. A batch is counted before its
+	// filters run and before it is written (src/flb_input_chunk.c:input_chunk_append_raw): only the next one's count tells
+	// that it came through. Supervisors kill what hangs within that time, two minutes by default: Kubernetes after 60 s.
+	patience = 60
+	// A count that is behind a batch for so long, while the main thread was at work (see count.awake), is not of the
+	// events that we hand over: the ring has 1,024 places, and who needs less than 3.5 s for each has emptied it by
+	// then. A host that counted nothing at all for so long never will.
 	oddAfter = time.Hour
-	oddRises = 3
 )
 
 // count compares the events that were handed over with those that Fluent Bit counts. Its main thread takes the batches
 // off the ring in their order, and counts each as a whole; when that thread hangs, in a filter or a disk, the count
 // stands still. Processors run before the ring and change the number: then only a rise says something, see odd.
 type count struct {
+	patience time.Duration
+
 	known bool          // the host counts
 	total uint64        // its last word
-	rises uint64        // how often that was more than before
+	rises bool          // that was more than before, once at least
 	rose  time.Duration // Ledger.unpaused at the last time
+	awake time.Duration // time that the main thread was at work: up to each rise, but at most patience, so that no hang is in it
 	due   uint64        // what total will be when all that was handed over has left the ring
 	odd   bool          // due is not to be relied on: what was there when total rose is taken to have left the ring
 }
@@ -30,14 +32,14 @@ type count struct {
 type position struct {
 	events uint64 // 0: nothing to be counted
 	upTo   uint64 // count.due, it included
-	before uint64 // count.total and rises when it was handed over
-	rises  uint64
+	before uint64 // count.total and awake when it was handed over
+	awake  time.Duration
 	joined bool // of several batches
 }
 
 func (c *count) handOver(events int) position {
 	c.due += uint64(events)
-	return position{events: uint64(events), upTo: c.due, before: c.total, rises: c.rises}
+	return position{events: uint64(events), upTo: c.due, before: c.total, awake: c.awake}
 }
 
 func (c *count) takeBack(p position) { c.due -= p.events }
@@ -59,8 +61,8 @@ func (c *count) note(total uint64, line []entry, unpaused time.Duration) bool {
 		c.known, c.total, c.due = true, total, total+c.due
 	}
 	if total > c.total {
-		c.rises++
-		c.rose = unpaused
+		c.awake += min(unpaused-c.rose, c.patience)
+		c.rises, c.rose = true, unpaused
 	}
 	c.total = total
 	if c.odd {
@@ -70,7 +72,7 @@ func (c *count) note(total uint64, line []entry, unpaused time.Duration) bool {
 	for _, e := range line {
 		p := e.count
 		part := !p.joined && p.upTo-p.events < total && total < p.upTo
-		late := total < p.upTo && c.rises >= p.rises+oddRises && unpaused-e.from >= oddAfter
+		late := total < p.upTo && c.awake-p.awake >= oddAfter
 		c.odd = c.odd || p.events > 0 && (part || late)
 	}
 	return c.odd
@@ -92,8 +94,11 @@ func (c *count) cleared(p position) bool {
 	return c.passed(p) && (!c.known || c.odd || p.events == 0 || c.total > p.upTo)
 }
 
-// doubtful reports whether a batch may hang in a filter, or the host never count at all, so that no count will tell; and
-// since when, in Ledger.unpaused, if that was after its release.
-func (c *count) doubtful(p position) (since time.Duration, ok bool) {
-	return c.rose, c.passed(p) || c.rises == 0
+// doubtful reports whether no count may ever tell that a batch came through, since it is the last one or the host never
+// counts at all; and until when it rests then, in Ledger.unpaused, that was released at from.
+func (c *count) doubtful(p position, from time.Duration) (until time.Duration, ok bool) {
+	if c.passed(p) {
+		return max(from, c.rose) + c.patience, true
+	}
+	return from + oddAfter, !c.rises
 }

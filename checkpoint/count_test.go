@@ -33,6 +33,20 @@ func TestLedgerWithCounts(t *testing.T) {
 			}
 		}
 	}
+	singles := func(n int) step { // in as many batches, a second each
+		return func(t *testing.T, l *Ledger) {
+			for i := range n {
+				batch(i, 1, mark(auth, i+1))(t, l)
+			}
+		}
+	}
+	rising := func(every, n int) step { // by one each
+		return func(t *testing.T, l *Ledger) {
+			for i := range n {
+				counted(every*(i+1), uint64(i+1))(t, l)
+			}
+		}
+	}
 	pass := func(s int, marks ...Mark) step { return func(t *testing.T, l *Ledger) { l.Pass(at(1000*s), marks) } }
 	due := func(s int, want ...Mark) step {
 		return func(t *testing.T, l *Ledger) {
@@ -65,16 +79,16 @@ func TestLedgerWithCounts(t *testing.T) {
 			counted(0, 0), batch(0, 10, mark(auth, 1)), counted(1, 10), batch(1, 5, mark(auth, 2)),
 			counted(2, 15), due(2, mark(auth, 1))}},
 		{"the newest may hang in a filter, until patience is over", []step{
-			counted(0, 0), batch(0, 10, mark(auth, 1)), counted(1, 10), next(1, 80), due(80), due(81, mark(auth, 1))}},
+			counted(0, 0), batch(0, 10, mark(auth, 1)), counted(1, 10), next(1, 120), due(120), due(121, mark(auth, 1))}},
 		{"a main thread that hangs takes nothing, for hours", []step{
 			counted(0, 0), batch(0, 10, mark(auth, 1)), counted(1, 10), batch(1, 5, mark(auth, 2)), batch(2, 5, mark(auth, 3)),
-			counted(3, 10), due(3), due(80), due(81, mark(auth, 1)), next(81, -1), counted(9000, 10), due(9000), exit(9000),
-			counted(9001, 20), due(9001, mark(auth, 2)), due(9080), due(9081, mark(auth, 3))}},
+			counted(3, 10), due(3), due(120), due(121, mark(auth, 1)), next(121, -1), counted(9000, 10), due(9000), exit(9000),
+			counted(9001, 20), due(9001, mark(auth, 2)), due(9120), due(9121, mark(auth, 3))}},
 		{"and what comes meanwhile waits too, idle or not", []step{
 			counted(0, 0), batch(0, 10, mark(auth, 1)), counted(1, 10), batch(1, 5, mark(auth, 2)), pass(2, idle(tele, 1)),
-			due(80), due(4000, mark(auth, 1)), counted(4001, 15), due(4080), due(4081, mark(auth, 2), idle(tele, 1))}},
+			due(120), due(4000, mark(auth, 1)), counted(4001, 15), due(4120), due(4121, mark(auth, 2), idle(tele, 1))}},
 		{"nothing was counted ever: perhaps this host does not", []step{
-			counted(0, 0), batch(0, 10, mark(auth, 1)), counted(60, 0), due(79), next(79, 1), due(80, mark(auth, 1))}},
+			counted(0, 0), batch(0, 10, mark(auth, 1)), counted(60, 0), due(3599), next(3599, 1), due(3600, mark(auth, 1))}},
 		{"what another life counted", []step{
 			counted(0, 70), batch(0, 10, mark(auth, 1)), counted(1, 80), batch(1, 5, mark(auth, 2)), counted(2, 80), exit(2, mark(auth, 1))}},
 		{"exit: what has left the ring, since a main thread that ends does not hang", []step{
@@ -94,9 +108,10 @@ func TestLedgerWithCounts(t *testing.T) {
 			counted(0, 0), batch(0, 5, mark(auth, 1)), counted(1, 0), batch(1, 1, mark(auth, 2)), counted(2, 1, true),
 			due(2, mark(auth, 1)), due(3, mark(auth, 2))}},
 		{"the count stays behind by so many single events: found out in an hour", []step{
-			counted(0, 0), batch(0, 1, mark(auth, 1)), batch(1, 1, mark(auth, 2)), batch(2, 1, mark(auth, 3)), batch(3, 1, mark(auth, 4)),
-			batch(4, 1, mark(auth, 5)), counted(10, 1), counted(1000, 2), due(1000, mark(auth, 1)), counted(3000, 3), due(3000, mark(auth, 2)),
-			counted(3602, 3), counted(3603, 3, true), due(3603, mark(auth, 5))}},
+			counted(0, 0), singles(40), rising(120, 29), due(3500, mark(auth, 28)), counted(3600, 30, true), due(3600, mark(auth, 40))}},
+		{"a main thread that goes on after hours, a batch at a time", []step{
+			counted(0, 0), singles(40), counted(1, 1), counted(20_001, 2), counted(20_002, 3), counted(20_003, 4), counted(20_004, 5),
+			due(20_004, mark(auth, 4)), exit(20_004, mark(auth, 5))}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -109,65 +124,76 @@ func TestLedgerWithCounts(t *testing.T) {
 }
 
 // TestLedgerAgainstHangs: a Fluent Bit whose main thread hangs at random, on the way to the ring, in a filter, for long or
-// short, and is killed at a random moment has always taken what is due; and what it takes is due in the end.
+// short, goes on slowly, and is killed at a random moment has always taken what is due; and what it takes is due in the end.
 func TestLedgerAgainstHangs(t *testing.T) {
-	for seed := range int64(200) {
-		t.Run(fmt.Sprint(seed), func(t *testing.T) {
-			r := rand.New(rand.NewSource(seed))
-			l := NewLedger(settle)
-			var ring []int // events of each batch
-			total, inFilter, through := uint64(0), 0, 0
-			hang := 0 // quarters of a second
-			saved, handed := 0, 0
-			look := func(now time.Time) {
-				for _, m := range l.Due(now) {
-					saved = m.Cursor.(int)
-				}
-				if saved > through {
-					t.Fatalf("at %v: batch %d is saved, but only %d came through (%d on the ring, %d in a filter)",
-						now.Sub(start), saved, through, len(ring), inFilter)
-				}
-			}
-			const quarters = 4 * 3600
-			for q := range quarters + 4*300 {
-				now := at(250 * q)
-				if q%4 == 0 {
-					if l.Counted(now, total) {
-						t.Fatal("a count that is right is found odd")
+	const second = 4 // in quarters, each of which the ring is emptied once
+	for _, tt := range []struct {
+		name             string
+		seeds            int64
+		lasts            int
+		rare, hang, slow int // a hang begins so rarely, and takes so long at most, as does a batch
+	}{
+		{"for minutes", 200, 3600 * second, 200, 600 * second, 0},
+		{"for hours, and slow", 20, 6 * 3600 * second, 4000, 3 * 3600 * second, 2 * second},
+	} {
+		for seed := range tt.seeds {
+			t.Run(fmt.Sprint(tt.name, " ", seed), func(t *testing.T) {
+				r := rand.New(rand.NewSource(seed))
+				l := NewLedger(settle)
+				var ring []int // events of each batch
+				total, inFilter, through := uint64(0), 0, 0
+				wait, slow := 0, 0
+				saved, handed := 0, 0
+				for q := range tt.lasts + 3600*second {
+					now, ending := at(250*q), q >= tt.lasts
+					if q%second == 0 {
+						if l.Counted(now, total) {
+							t.Fatalf("at %v: a count that is right is found odd", now.Sub(start))
+						}
+						if r.Intn(3) > 0 && !ending && len(ring) < 1024 {
+							handed++
+							n := 1 + r.Intn(4)
+							ring = append(ring, n)
+							l.HandOver(now, []Mark{mark(auth, handed)}, n)
+							l.Release(now)
+						}
 					}
-					if r.Intn(3) > 0 && q < quarters {
-						handed++
-						n := 1 + r.Intn(4)
-						ring = append(ring, n)
-						l.HandOver(now, []Mark{mark(auth, handed)}, n)
-						l.Release(now)
+					for _, m := range l.Due(now) {
+						saved = m.Cursor.(int)
+					}
+					if saved > through {
+						t.Fatalf("at %v: batch %d is saved, but only %d came through (%d on the ring, %d in a filter)",
+							now.Sub(start), saved, through, len(ring), inFilter)
+					}
+					if wait > 0 && !ending {
+						wait--
+						continue
+					}
+					through += inFilter
+					inFilter, wait = 0, 0
+					// One that hangs from the start looks like a host that does not count.
+					if r.Intn(tt.rare) == 0 && total > 0 {
+						wait, slow = r.Intn(tt.hang), r.Intn(tt.slow+1)
+					}
+					for len(ring) > 0 && inFilter == 0 && (wait == 0 || ending) {
+						total += uint64(ring[0])
+						ring = ring[1:]
+						switch {
+						case ending:
+							through++
+						case r.Intn(100) == 0 && total > 10:
+							inFilter, wait = 1, r.Intn(int((patience*settle).Seconds()-2)*second)
+						case slow > 0:
+							inFilter, wait = 1, slow
+						default:
+							through++
+						}
 					}
 				}
-				look(now)
-				if hang > 0 && q < quarters {
-					hang--
-					continue
+				if saved != handed {
+					t.Errorf("in the end batch %d of %d is saved", saved, handed)
 				}
-				through += inFilter
-				inFilter = 0
-				// One that hangs from the start looks like a host that does not count.
-				if r.Intn(200) == 0 && total > 0 {
-					hang = r.Intn(4 * 600)
-				}
-				for len(ring) > 0 && inFilter == 0 {
-					total += uint64(ring[0])
-					ring = ring[1:]
-					if r.Intn(100) == 0 && q < quarters && total > 10 {
-						inFilter = 1
-						hang = r.Intn(4 * int((patience*settle).Seconds()-2))
-					} else {
-						through++
-					}
-				}
-			}
-			if saved != handed {
-				t.Errorf("in the end batch %d of %d is saved", saved, handed)
-			}
-		})
+			})
+		}
 	}
 }

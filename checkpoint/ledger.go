@@ -64,7 +64,7 @@ type entry struct {
 
 // NewLedger returns an empty ledger whose marks rest for settle.
 func NewLedger(settle time.Duration) *Ledger {
-	return &Ledger{settle: settle, waiting: marks{}, taken: map[Stream]time.Time{}}
+	return &Ledger{settle: settle, count: count{patience: patience * settle}, waiting: marks{}, taken: map[Stream]time.Time{}}
 }
 
 // Counted notes how many events Fluent Bit has counted so far of all that this input handed over: its
@@ -220,11 +220,11 @@ func (l *Ledger) advance(now time.Time) {
 func (l *Ledger) waits(e entry) (time.Duration, bool) {
 	ready := e.from + l.settle
 	if !l.count.cleared(e.count) {
-		since, ok := l.count.doubtful(e.count)
+		until, ok := l.count.doubtful(e.count, e.from)
 		if !ok {
 			return 0, false
 		}
-		ready = max(ready, max(e.from, since)+patience*l.settle)
+		ready = max(ready, until)
 	}
 	return max(0, ready-l.unpaused), true
 }
