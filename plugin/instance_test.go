@@ -34,6 +34,7 @@ type world struct {
 	late   time.Duration     // how long the host holds a batch before cleanup
 	slow   int               // batches of more bytes are taken, but late
 	ring   ring              // outlives no kill
+	total  uint64            // events that the host has counted of the instance made last
 	queue  int               // bytes that an instance's queue may hold; 0: as in production
 
 	emitter bool // a filter's emitter throws away what it gets after the pause of an end
@@ -94,6 +95,8 @@ func (w *world) make() *instance {
 	}
 	tr.Proxy, tr.DialContext, tr.TLSClientConfig.RootCAs = nil, w.pipe.DialContext, w.pipe.Pool()
 	in.transport = http.RoundTripper(tr)
+	w.total = 0
+	in.counted = func() (uint64, bool) { return w.total, true }
 	if w.queue > 0 {
 		in.queue = newQueue(w.queue)
 	}
@@ -149,6 +152,7 @@ func (w *world) empty() {
 	}
 	for _, data := range w.ring.slots {
 		for _, ev := range bodiesOf(w.t, data) {
+			w.total++
 			id := ev["event_id"].(string)
 			w.events[id]++
 			account, _ := ev["account_id"].(string)
