@@ -183,9 +183,10 @@ func (l *Ledger) Next(now time.Time) (time.Duration, bool) {
 }
 
 // Exit takes out what is to be saved at the end: the newest mark of each stream, idle or not, of all that was released
-// at least 0.4 s of unpaused time ago and, where Fluent Bit counts, is counted, sorted by stream. After the pause that an end begins with, Fluent Bit empties its
-// ring still, unless its buffer is full; but what a filter such as rewrite_tag then passes on is thrown away
-// (plugins/in_emitter/emitter.c:cb_emitter_exit). A batch that is outstanding is never in it.
+// at least 0.4 s of unpaused time ago and, where Fluent Bit counts, is counted, sorted by stream. After the pause that an
+// end begins with, Fluent Bit empties its ring still, unless its buffer is full; but what a filter such as rewrite_tag
+// then passes on is thrown away (plugins/in_emitter/emitter.c:cb_emitter_exit). A batch that is outstanding is never in
+// it.
 func (l *Ledger) Exit(now time.Time) []Mark {
 	l.advance(now)
 	l.ripen(func(e entry) bool { return l.unpaused-e.from >= ringEmptied && l.count.passed(e.count) })

@@ -97,7 +97,8 @@ static inline void duo_log(void *api, int level, const char *text)
 /*
  * The input's metrics in Prometheus' text format, to be freed with duo_metrics_free; NULL where the host has none. Their
  * encoder is not in flb_api but among the symbols of the executable (lib/cmetrics/src/cmt_encode_prometheus.c). The
- * metrics are all made before Init, so that reading them beside the main thread, which only adds to them, is safe.
+ * metrics are all made before Init, so that reading them beside the main thread, which only adds to them, is safe. (But
+ * for those of each tag, off by default, of 5.1; such a one is put into its list once, when it is complete.)
  */
 static inline char *duo_metrics(void *api, void *ins)
 {
