@@ -206,6 +206,9 @@ func (in *instance) begin(s *stream, now time.Time) {
 		in.log.Warn(fmt.Sprintf("%s: the checkpoint cannot be used (%v); going on from the one before it, saved %s: what was delivered since comes again",
 			s.name, origin.Why, origin.Saved.Format(time.RFC3339)))
 	case checkpoint.Older:
+		if origin.Why != nil {
+			in.log.Warn(fmt.Sprintf("%s: the checkpoint saved last cannot be used (%v)", s.name, origin.Why))
+		}
 		in.log.Log(context.Background(), s.level, fmt.Sprintf("%s: the machine has been started anew, so that Fluent Bit may have lost what it took last; going on at %v, from the checkpoint of %s: what was delivered since comes again",
 			s.name, max(c.From, c.Last), origin.Saved.Format(time.RFC3339)))
 	default:

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -69,6 +70,34 @@ func TestMachineGoesDown(t *testing.T) {
 			})
 		})
 	}
+}
+
+// Where the machine's end has also torn the checkpoint that was saved last, that is said, with the way on.
+func TestMachineGoesDownAndTears(t *testing.T) {
+	if _, err := os.Stat("/proc/sys/kernel/random/boot_id"); err != nil {
+		t.Skip("this system does not tell one run of the machine from another")
+	}
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, duotest.Config{})
+		w.backlog("activity", 10*time.Minute, 10)
+		in := w.start()
+		w.run(in, 10*time.Second, nil)
+		w.stop(in)
+		w.reboot()
+		torn, err := filepath.Glob(filepath.Join(w.set["checkpoint_dir"], "*/*/activity.json"))
+		if err == nil {
+			err = os.Truncate(torn[0], 20)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.stop(w.start())
+		for _, want := range []string{"activity: the checkpoint saved last cannot be used (torn", "activity: the machine has been started anew"} {
+			if strings.Count(w.stderr.String(), want) != 1 {
+				t.Errorf("%q is not said once:\n%s", want, w.stderr)
+			}
+		}
+	})
 }
 
 // reboot makes the checkpoints look like those of another run of the machine.
