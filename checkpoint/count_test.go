@@ -28,6 +28,14 @@ func TestLedgerWithCounts(t *testing.T) {
 	dropped := func(s, events int, marks ...Mark) step {
 		return func(t *testing.T, l *Ledger) {
 			l.HandOver(at(1000*s), marks, events)
+			if l.Release(at(1000 * (s + 1))) {
+				t.Errorf("Release a second after %d s: got true", s)
+			}
+		}
+	}
+	lastTry := func(s, events int, marks ...Mark) step { // taken, but seen as dropped
+		return func(t *testing.T, l *Ledger) {
+			l.HandOver(at(1000*s), marks, events)
 			if l.Release(at(1000*s + 900)) {
 				t.Errorf("Release at %d.9 s: got true", s)
 			}
@@ -98,6 +106,10 @@ func TestLedgerWithCounts(t *testing.T) {
 		{"a batch that was put back is not waited for", []step{
 			counted(0, 0), batch(0, 10, mark(auth, 1)), counted(1, 10), dropped(1, 5, mark(auth, 2)), counted(3, 10),
 			batch(3, 2, mark(auth, 2)), counted(4, 12), due(4, mark(auth, 1)), exit(4, mark(auth, 2))}},
+		{"a batch that the ring took at the last try is counted twice", []step{
+			counted(0, 0), batch(0, 10, mark(auth, 1)), counted(1, 10), lastTry(1, 5, mark(auth, 2)), counted(2, 10), batch(2, 5, mark(auth, 2)),
+			batch(3, 1, mark(auth, 3)), batch(4, 1, mark(auth, 4)), counted(5, 15), due(9, mark(auth, 1)), exit(9),
+			counted(10, 20), due(10), counted(11, 21), due(11, mark(auth, 2)), exit(11, mark(auth, 3))}},
 		{"part of a batch: a processor drops events", []step{
 			counted(0, 0), batch(0, 10, mark(auth, 1)), counted(1, 4, true), due(1), due(2, mark(auth, 1)),
 			batch(2, 5, mark(auth, 2)), counted(3, 4), due(60_000), counted(60_001, 5), due(60_001, mark(auth, 2))}},

@@ -11,6 +11,9 @@ const (
 	// dropAfter: cleanup that comes this long after the batch was handed over means that Fluent Bit's ring was full
 	// through its ten tries of 100 ms, and that the batch was dropped (measured; src/flb_input_chunk.c).
 	dropAfter = 900 * time.Millisecond
+	// allTries: but ten pauses take as long as this, so that one that came before was taken at the last try, and will be
+	// counted as well as when it is handed over again.
+	allTries = time.Second
 	// ringEmptied: what was released this long ago has left the ring, which is emptied every 250 ms.
 	ringEmptied = 400 * time.Millisecond
 	// idleEvery: how often a stream's cursor is written where it moved past no bytes.
@@ -99,8 +102,10 @@ func (l *Ledger) Release(now time.Time) (taken bool) {
 	if l.out = nil; out == nil {
 		return true
 	}
-	if l.now.Sub(out.at) >= dropAfter {
-		l.count.takeBack(out.count)
+	if held := l.now.Sub(out.at); held >= dropAfter {
+		if held >= allTries {
+			l.count.takeBack(out.count)
+		}
 		return false
 	}
 	l.push(out.marks, out.count)
