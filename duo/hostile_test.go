@@ -93,7 +93,8 @@ func manyKeys(n int) string {
 	return b.String()
 }
 
-// A page of a v1 log, which no call can make smaller, is read in parts.
+// A page of a v1 log, which no call can make smaller, is read in parts, also
+// where records stand on it whose time is odd.
 func TestLargePageOfV1(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newAccount(t, duotest.Config{})
@@ -104,13 +105,18 @@ func TestLargePageOfV1(t *testing.T) {
 			want[text] = true
 			a.server.Add("administrator", json.RawMessage(text))
 		}
+		odd := `{"action":"odd"},{"action":"odd","timestamp":946684800},`
+		a.server.Fault(duotest.Fault{Kind: duotest.FaultRewrite, N: -1, Rewrite: func(b []byte) []byte {
+			place := []byte(`{"action":"a","description":"500 `)
+			return bytes.Replace(b, place, append([]byte(odd), place...), 1)
+		}})
 		r := a.read("administrator", defaults, duo.NewCursor(time.Now().Add(-25*time.Hour), time.Now()))
 		time.Sleep(time.Hour)
 		r.stop()
 		for _, raw := range r.raws {
 			delete(want, raw)
 		}
-		if len(want) > 0 || len(r.raws) != 1500 || len(r.logs.all()) > 10 {
+		if len(want) > 0 || len(r.raws) != 1501 || len(r.logs.all()) > 10 {
 			t.Errorf("%d of 1500 are missing, %d were delivered, log lines %q", len(want), len(r.raws), r.logs.all())
 		}
 	})

@@ -3,7 +3,6 @@ package duo
 import (
 	"fmt"
 	"net/url"
-	"slices"
 	"strconv"
 	"time"
 )
@@ -51,7 +50,7 @@ func (b bySecond) advance(c Cursor, p Page, w Window, _ int, now time.Time) (Cur
 	}
 	part, first, last, later := c.split(p.Records, begin, asked)
 	n, full := len(p.Records), b.full(len(p.Records)) || p.cut
-	if p.cut && !slices.IsSortedFunc(p.Records, func(a, b Record) int { return a.Time.Compare(b.Time) }) {
+	if p.cut && !c.sorted(p.Records, asked) {
 		// What was cut off need not be the latest.
 		return c, nil, fmt.Errorf("%w, and is not in the order of time", ErrTooLarge)
 	}
@@ -104,6 +103,23 @@ func (b bySecond) advance(c Cursor, p Page, w Window, _ int, now time.Time) (Cur
 func (c Cursor) orders(r Record, asked int64) bool {
 	at := ToMillis(r.Time).wholeSecond()
 	return r.exact || r.timed && at.second() >= asked && at <= c.Until
+}
+
+// sorted reports whether a page is in the order of time, but for records whose
+// time is none that was asked for: those are odd, wherever they stand.
+func (c Cursor) sorted(records []Record, asked int64) bool {
+	last := Millis(asked * 1000)
+	for _, r := range records {
+		at := ToMillis(r.Time).wholeSecond()
+		switch odd := !c.orders(r, asked) || at.second() < asked || at > c.Until; {
+		case odd:
+		case at < last:
+			return false
+		default:
+			last = at
+		}
+	}
+	return true
 }
 
 // split returns the records of a page that lie between begin and the window's
