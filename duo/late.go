@@ -1,7 +1,9 @@
 package duo
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"time"
 )
 
@@ -22,11 +24,19 @@ func (l *late) note(c Cursor, fresh []Record, w Window) {
 	for _, r := range fresh {
 		// Up to Checked the log had been read to its end, without this one.
 		by := c.Checked.Time().Sub(r.Time)
-		// What is not within the window has an odd time. (v1 logs are read by whole seconds.)
-		if r.exact && ToMillis(r.Time) >= c.From && by > w.Overlap+time.Second {
+		// What is not within the window has an odd time. (A window may end a poll
+		// before its last record, and v1 logs are read by whole seconds.)
+		if r.exact && ToMillis(r.Time) >= c.From && by > w.Overlap+w.PollInterval+time.Second && !updates(r, c) {
 			l.events, l.most = l.events+1, max(l.most, by)
 		}
 	}
+}
+
+// updates reports whether a record with an id is most likely one that was
+// received before, changed since: another has its very time.
+func updates(r Record, c Cursor) bool {
+	_, found := slices.BinarySearchFunc(c.Seen, ToMillis(r.Time), func(s Seen, at Millis) int { return cmp.Compare(s.At, at) })
+	return r.id != "" && found
 }
 
 // say returns what the operator should know, if it is time to.

@@ -78,6 +78,44 @@ func TestOddTimeIsNotLate(t *testing.T) {
 	})
 }
 
+// A record that Duo changes hours later, as it does the state of a Trust Monitor
+// event, comes again and is not late.
+func TestUpdateIsNotLate(t *testing.T) {
+	for log, id := range map[string]string{duotest.TrustMonitor: `"sekey"`, duotest.Authentication: `"txid"`} {
+		synctest.Test(t, func(t *testing.T) {
+			a := newAccount(t, duotest.Config{})
+			a.server.Add(log, duotest.NewGenerator(log, 5, duotest.Options{}).At(time.Now()))
+			r := a.read(log, defaults, duo.NewCursor(time.Now().Add(-time.Hour), time.Now()))
+			time.Sleep(3 * time.Hour)
+			a.server.Fault(duotest.Fault{Kind: duotest.FaultRewrite, N: -1, Rewrite: func(b []byte) []byte {
+				return bytes.ReplaceAll(b, []byte(id), []byte(`"changed": true, `+id))
+			}})
+			time.Sleep(time.Hour)
+			r.stop()
+			if lines := r.logs.all(); len(r.raws) != 2 || len(lines) > 0 {
+				t.Errorf("%s: %d records, want both versions; log: %q", log, len(r.raws), lines)
+			}
+		})
+	}
+}
+
+// Nor is anything late because a Duo whose pages are smaller than asked is read
+// no further than one of them until the next poll.
+func TestSmallPagesAreNotLate(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAccount(t, duotest.Config{PageCap: 90})
+		a.server.Fault(duotest.Fault{Kind: duotest.FaultRewrite, N: -1, Rewrite: metadata("total_objects", "0")})
+		now := time.Now()
+		a.server.Add(duotest.Activity, duotest.NewGenerator(duotest.Activity, 1, small).Spread(now.Add(-9*time.Minute), now.Add(-2*time.Minute), 150)...)
+		r := a.read(duotest.Activity, defaults, duo.NewCursor(now.Add(-time.Hour), now))
+		time.Sleep(10 * time.Minute)
+		sameOnce(t, a.server.IDs(duotest.Activity), r.got())
+		if lines := r.logs.all(); len(lines) > 0 {
+			t.Errorf("log: %q", lines)
+		}
+	})
+}
+
 // However many come late, that is said once an hour, with their number.
 func TestLateEventsAreSaidHourly(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
