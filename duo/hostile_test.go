@@ -93,6 +93,23 @@ func manyKeys(n int) string {
 	return b.String()
 }
 
+// A record that is too large, the last but one of a quiet log, so that each poll
+// reads it again: it is delivered once, and nothing is said after that.
+func TestLargeRecordOfQuietLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAccount(t, duotest.Config{})
+		at := func(ago time.Duration) string { return time.Now().Add(-ago).UTC().Format(time.RFC3339) }
+		a.server.Add("activity", json.RawMessage(fmt.Sprintf(`{"activity_id":"large","ts":%q,"a":%q}`, at(4*time.Minute), strings.Repeat("x", 17<<20))))
+		a.server.Add("activity", json.RawMessage(fmt.Sprintf(`{"activity_id":"last","ts":%q}`, at(3*time.Minute))))
+		r := a.read("activity", defaults, duo.NewCursor(time.Now().Add(-time.Hour), time.Now()))
+		time.Sleep(8 * time.Minute)
+		sameOnce(t, []string{"large", "last"}, r.got())
+		if lines := r.logs.all(); len(lines) > 3 || saying(r, "a record is larger than can be read") != 1 {
+			t.Errorf("log lines %q", lines)
+		}
+	})
+}
+
 // A page of a v1 log, which no call can make smaller, is read in parts, also
 // where records stand on it whose time is odd.
 func TestLargePageOfV1(t *testing.T) {

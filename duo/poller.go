@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"math/rand/v2"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/cenkalti/backoff/v5"
@@ -42,11 +43,12 @@ type Poller struct {
 
 	pageSize int           // what is asked for; less than Window.PageSize after too large pages
 	goodRun  int           // good pages since pageSize last changed
-	cut      bool          // the next answer is cut to what can be read: fewer records cannot be asked for
+	cut      bool          // answers are cut to what can be read: fewer records cannot be asked for
+	cutAgain bool          // one of this window had to be
 	behind   time.Duration // how far Duo's clock is behind ours
 	anew     bool          // the window was opened anew because of that
 	missed   Millis        // what may be gone, not yet said
-	leftOut  int           // bytes of the last page's records, not yet said
+	leftOut  int           // bytes of the last page's records
 	crowded  Millis        // the latest second that was said to be too full
 	hung     bool          // the last call took long, and failed
 	late     late
@@ -121,9 +123,11 @@ func (p *Poller) step(ctx context.Context) (time.Duration, error) {
 	if err := p.Deliver(ctx, fresh, next); err != nil {
 		return 0, err
 	}
-	p.warn(next, len(page.Records))
+	p.warn(next, len(page.Records), fresh)
 	p.Cursor = next
 	if next.CaughtUp() {
+		// What had to be cut comes again with the overlap.
+		p.cut, p.cutAgain = p.cut && p.cutAgain, false
 		return p.Window.PollInterval, nil
 	}
 	return p.pace.next(), nil
@@ -146,8 +150,7 @@ func (p *Poller) fetch(ctx context.Context, now time.Time) (Page, error) {
 	}
 	page, err := ParsePage(p.Log, a.Body)
 	page.cut, p.leftOut = a.cut, a.left
-	// What had to be cut will be again, as long as pages do not get smaller.
-	p.cut = p.cut && err == nil && (a.cut || a.left > 0)
+	p.cut, p.cutAgain = p.cut && err == nil, p.cutAgain || a.cut || a.left > 0
 	return page, err
 }
 
@@ -221,15 +224,14 @@ func (p *Poller) recovered() {
 }
 
 // warn says what the operator should know of a page that was delivered.
-// records is how many the page held.
-func (p *Poller) warn(next Cursor, records int) {
+// records is how many the page held, and fresh those that it brought.
+func (p *Poller) warn(next Cursor, records int, fresh []Record) {
 	if p.missed != 0 {
 		p.Logger.Warn(p.Name + ": the checkpoint is older than the 180 days that Duo keeps; events before " + p.missed.String() + " that were not yet read are gone")
 		p.missed = 0
 	}
-	if p.leftOut > 0 {
+	if p.leftOut > 0 && slices.ContainsFunc(fresh, func(r Record) bool { return len(r.Raw) >= maxValue }) {
 		p.Logger.Error(fmt.Sprintf("%s: a record is larger than can be read: %d bytes of it are left out, the rest is delivered", p.Name, p.leftOut))
-		p.leftOut = 0
 	}
 	if text, ok := p.late.say(p.Window); ok {
 		p.Logger.Warn(p.Name + ": " + text)
