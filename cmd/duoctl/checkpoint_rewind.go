@@ -168,8 +168,8 @@ func (r rewind) check(held *held, to duo.Cursor, now time.Time) (set []change, e
 		case err != nil:
 			problems = append(problems, err)
 		case to.From <= ch.at:
-			// What Duo still files late since c.From was not received yet.
-			ch.to = duo.NewCursor(min(to.From, c.From).Time(), now)
+			// What Duo still files late since then was not received yet.
+			ch.to = duo.NewCursor(min(to.From, max(c.From, c.SeenSince)).Time(), now)
 		case !r.force:
 			problems = append(problems, fmt.Errorf("%s is at %v: %v is later, and events would be skipped for good; -force does it all the same",
 				held.streams[i], ch.at, to.From))

@@ -261,6 +261,29 @@ func TestCheckpointRewindWithinOverlap(t *testing.T) {
 	}
 }
 
+// TestCheckpointRewindWhileCatchingUp holds that a log in the midst of a long
+// window goes back no further than asked, or than what is read again.
+func TestCheckpointRewindWhileCatchingUp(t *testing.T) {
+	dir, now := t.TempDir(), time.Now()
+	auth := checkpoint.Stream{Host: apiHost, Log: "authentication"}
+	ago := func(d time.Duration) duo.Millis { return duo.ToMillis(now.Add(-d)) }
+	c := duo.NewCursor(now.Add(-30*24*time.Hour), now)
+	c.Until, c.Next, c.Last, c.SeenSince = ago(2*time.Minute), "1,a", ago(20*time.Hour), ago(21*time.Hour)
+	for _, test := range []struct {
+		to   string
+		want duo.Millis
+	}{
+		{"26h", ago(26 * time.Hour)},
+		{"1230m", ago(21 * time.Hour)},
+	} {
+		save(t, dir, auth, c)
+		duoctl(t, 0, "checkpoint", "-dir", dir, "rewind", test.to)
+		if got := load(t, dir, auth).From; got < test.want || got > test.want+10_000 {
+			t.Errorf("rewind %s: from %v, want %v", test.to, got, test.want)
+		}
+	}
+}
+
 // TestCheckpointRewindRefuses holds that nothing is changed if not all can be.
 func TestCheckpointRewindRefuses(t *testing.T) {
 	dir, now := t.TempDir(), time.Now()
