@@ -19,8 +19,9 @@ const (
 	maxValue, maxRecord = 4 << 20, 8 << 20
 	// maxRecords bounds the records of an answer, a hundred times what is asked for.
 	maxRecords = 100_000
-	// maxCut bounds what is read of an answer that is cut.
-	maxCut = 256 << 20
+	// maxCut bounds what is read of an answer that is cut, and maxOut what is left
+	// of it: a page of records that are small, and one whose text is all escapes.
+	maxCut, maxOut = 256 << 20, maxBody + 2*maxRecord + 6*maxValue
 )
 
 var errNotJSON = fmt.Errorf("%w: it is not JSON", ErrNotPage)
@@ -154,6 +155,9 @@ func (c *cutter) leaveMember() error {
 // than most bytes.
 func (c *cutter) value(most int) error {
 	start := len(c.out)
+	if start > maxOut {
+		return ErrTooLarge
+	}
 	v, err := c.pass(most)
 	if err != nil || v.size <= most && c.level+v.depth <= maxLevels {
 		return err

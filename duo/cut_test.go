@@ -73,6 +73,15 @@ func TestCutLists(t *testing.T) {
 	}
 }
 
+// What stands around the list is bounded as well.
+func TestCutBounds(t *testing.T) {
+	member := `"a":"` + strings.Repeat("x", maxValue-2) + `",`
+	out, _, err := cutText("{"+strings.Repeat(member, 20)+`"response":[]}`, true)
+	if !errors.Is(err, ErrTooLarge) || len(out) > maxOut+maxValue {
+		t.Errorf("%d MiB of it are left, error %v", len(out)>>20, err)
+	}
+}
+
 func TestCutRefuses(t *testing.T) {
 	for in, want := range map[string]error{
 		"": io.ErrUnexpectedEOF, "{": io.ErrUnexpectedEOF, `{"a"`: io.ErrUnexpectedEOF, `{"a":[`: io.ErrUnexpectedEOF, `{"response":[{"a":"x\`: io.ErrUnexpectedEOF,
