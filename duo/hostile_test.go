@@ -42,6 +42,7 @@ func TestOddPages(t *testing.T) {
 	}{
 		"deep record":        {rewrite: inList(`{"activity_id":"odd","a":` + strings.Repeat("[", 50_000) + strings.Repeat("]", 50_000) + `}`), extra: `{"activity_id":"odd","a":"[[[[`},
 		"deep, no array":     {rewrite: inList(`{"activity_id":"odd","a":` + strings.Repeat(`{"a":`, 50_000) + "1" + strings.Repeat("}", 50_000) + `,"result":"FAIL"}`), extra: `{"activity_id":"odd","a":"{\"a\":{`},
+		"deep and large":     {rewrite: inList(`{"activity_id":"odd","a":"` + padding[:5<<20] + `","b":` + strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000) + `}`), extra: `{"activity_id":"odd","a":"xxxx`, lines: 1, says: "a record is larger than can be read"},
 		"deep, alone":        {rewrite: inList(strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000)), extra: `"[[[`},
 		"large record":       {rewrite: inList(`{"activity_id":"odd","a":"` + padding + `","b":1}`), extra: `{"activity_id":"odd","a":"xxxx`, lines: 9, says: "a record is larger than can be read"},
 		"duplicate keys":     {rewrite: inList(`{"activity_id":"odd","a":1,"a":{"b":1,"b":2},"activity_id":"odd"}`), extra: `{"activity_id":"odd","a":1,"a":{"b":1,"b":2},"activity_id":"odd"}`},

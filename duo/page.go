@@ -17,6 +17,7 @@ type Page struct {
 	Next    string // next_offset as it is sent back; empty at the end
 	Total   int    // records in the whole window, as far as Duo says: a hint; 0 if it does not
 	cut     bool   // the page had more records behind these
+	left    int    // bytes that were left out of records
 }
 
 // end is the place of the page's last record in Duo's order: the millisecond of
@@ -71,6 +72,7 @@ func ParsePage(l Log, body []byte) (Page, error) {
 		if body, err = c.read(bytes.NewReader(body)); err == nil {
 			p = pageParser{log: l, dec: jsontext.NewDecoder(bytes.NewBuffer(body), lenient)}
 			err = p.object(p.top)
+			p.page.left = c.left
 		}
 	}
 	if errors.Is(err, ErrTooLarge) || errors.Is(err, ErrNotPage) {

@@ -149,7 +149,7 @@ func (p *Poller) fetch(ctx context.Context, now time.Time) (Page, error) {
 		return Page{}, err
 	}
 	page, err := ParsePage(p.Log, a.Body)
-	page.cut, p.leftOut = a.cut, a.left
+	page.cut, p.leftOut = a.cut, a.left+page.left
 	p.cut, p.cutAgain = p.cut && err == nil, p.cutAgain || a.cut || a.left > 0
 	return page, err
 }
