@@ -33,7 +33,11 @@ func newVolume(t *testing.T, size string) *volume {
 			t.Skipf("NO VOLUME: %s was not run: it takes root and mkfs.ext4: %q: %v %s", t.Name(), command, err, out)
 		}
 	}
-	t.Cleanup(func() { _ = exec.Command("umount", v.path).Run() })
+	t.Cleanup(func() {
+		if out, err := exec.Command("umount", v.path).CombinedOutput(); err != nil {
+			t.Errorf("%s stays mounted: %v %s", v.path, err, out)
+		}
+	})
 	return v
 }
 
