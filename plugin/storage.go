@@ -66,7 +66,7 @@ type storage struct {
 
 	mu     sync.Mutex // guards what follows
 	folder string     // on the chunks' volume; "" if there is no telling
-	seen   bool       // a chunk is in it
+	found  bool       // a chunk is in it
 }
 
 func newStorage(name, presumed string, batchSize int, log *slog.Logger) *storage {
@@ -82,9 +82,16 @@ func (s *storage) look() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if folder != "" {
-		s.folder, s.seen = folder, true
+		s.folder, s.found = folder, true
 	}
-	return s.seen
+	return s.found
+}
+
+// seen reports whether a chunk was ever seen.
+func (s *storage) seen() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.found
 }
 
 // seek looks for a chunk behind hand-overs, until one was seen or the context ends. Where outputs are quick, a chunk
@@ -113,6 +120,22 @@ func (s *storage) seek(ctx context.Context) {
 	}
 }
 
+// now is the volume as it stands, and how many bytes may be handed over; limit
+// where nothing is known.
+func (s *storage) now(limit int) (folder string, v volume, room int) {
+	s.mu.Lock()
+	folder = s.folder
+	s.mu.Unlock()
+	if folder == "" {
+		return "", v, limit
+	}
+	v, err := s.stat(folder)
+	if err != nil {
+		return folder, v, limit
+	}
+	return folder, v, v.room(limit, s.batchSize)
+}
+
 // handOver is to be called behind each hand-over.
 func (s *storage) handOver() {
 	select {
@@ -124,17 +147,10 @@ func (s *storage) handOver() {
 // room is how many bytes may be handed over now, up to limit; 0 for none. It says once when there is no room, and
 // once when there is.
 func (s *storage) room(now time.Time, limit int) int {
-	s.mu.Lock()
-	folder := s.folder
-	s.mu.Unlock()
-	if folder == "" {
-		return limit
+	folder, v, room := s.now(limit)
+	if room == 0 && !s.seen() && s.look() {
+		folder, v, room = s.now(limit) // of the volume that counts
 	}
-	v, err := s.stat(folder)
-	if err != nil {
-		return limit // nothing is known
-	}
-	room := v.room(limit, s.batchSize)
 	switch {
 	case room == 0:
 		if s.lacked.IsZero() {

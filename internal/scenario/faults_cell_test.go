@@ -276,7 +276,7 @@ func (c *cell) outlive(now time.Time) error {
 			return err
 		}
 	}
-	if c.trouble.refused {
+	if c.trouble.refused && !c.trouble.waits {
 		// What cannot be saved is delivered all the same.
 		if err := c.await("end of what is missing", cellLimit, c.complete); err != nil {
 			return err

@@ -17,7 +17,7 @@ var hostTroubles = []trouble{
 	{name: "name not resolved", whole: true, where: inSpace, call: duotest.Fault{Kind: duotest.FaultHang, N: 1}, begin: (*cell).forget, end: (*cell).recall},
 	{name: "checkpoint folder gone", whole: true, calm: true, seldom: true, held: true, late: true, begin: (*cell).moveFolder},
 	{name: "a file in the checkpoint folder's place", whole: true, held: true, unsaved: true, refused: true, begin: (*cell).replaceFolder, end: (*cell).restoreFolder},
-	{name: "disk full", whole: true, held: true, unsaved: true, refused: true, where: inSpace, begin: (*cell).fillDisk, end: (*cell).emptyDisk},
+	{name: "disk full", whole: true, held: true, unsaved: true, refused: true, waits: true, where: inSpace, begin: (*cell).fillDisk, end: (*cell).emptyDisk},
 	{name: "disk read-only", whole: true, held: true, unsaved: true, refused: true, where: inSpace, begin: (*cell).freezeDisk, end: (*cell).thawDisk},
 	{name: "Fluent Bit pauses the input (C host only)", whole: true, calm: true, held: true, late: true, unsaved: true, where: inCHost,
 		begin: (*cell).pauseInput, end: (*cell).resumeInput},

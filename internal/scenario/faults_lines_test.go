@@ -78,7 +78,7 @@ type saidLines struct{ begin, end, late []string }
 var (
 	routineLine = regexp.MustCompile(`^\[ *\w+\] (duo_in \d|initializing$|storage_strategy=|thread instance initialized$|could not initialize threaded plugin instance$|\w+: (no checkpoint yet|going on at|caught up)|(poll_interval|delay|api_host) )`)
 	lateLine    = regexp.MustCompile(`could not be saved in time|has not stopped in time|took too long over a batch`)
-	endLine     = regexp.MustCompile(`: Duo answers again|\] checkpoints can be saved again`)
+	endLine     = regexp.MustCompile(`: Duo answers again|\] checkpoints can be saved again|\] there is room for Fluent Bit's buffer again`)
 )
 
 // variable is what differs from one sighting of a line to the next.

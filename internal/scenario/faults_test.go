@@ -68,6 +68,7 @@ type trouble struct {
 	where      room // what the host has to run in
 	unsaved    bool // nothing is saved while it lasts
 	refused    bool // at the start the host is; and at exit what came since the last save comes again
+	waits      bool // what cannot be saved may wait at Duo, and not be delivered, until it can
 	seldom     bool // it is said only if it hits a save, which is as good as never
 }
 
@@ -122,7 +123,8 @@ var apiTroubles = []trouble{
 	{name: "HTTP 404", wait: 5 * time.Minute, call: duotest.Fault{Kind: duotest.FaultStatus, Status: http.StatusNotFound}},
 	{name: "HTTP 410", wait: 5 * time.Minute, call: duotest.Fault{Kind: duotest.FaultStatus, Status: http.StatusGone}},
 	{name: "redirect", wait: 5 * time.Minute, call: duotest.Fault{Kind: duotest.FaultRedirect}},
-	{name: "answer over 16 MiB", call: duotest.Fault{Kind: duotest.FaultHuge, Size: 17 << 20, N: 1, Match: severalAsked}},
+	{name: "answer over 16 MiB", call: duotest.Fault{Kind: duotest.FaultHuge, Size: 17 << 20, N: 1, Match: severalAsked},
+		never: map[place]string{saving: doesNotLast, atExit: doesNotLast}},
 	{name: "the same `next_offset` again", call: duotest.Fault{Kind: duotest.FaultSameOffset}, never: offsetOnly,
 		quiet: emptyPage}, // which ends the window, whatever its next_offset
 	{name: "a page from before", call: duotest.Fault{Kind: duotest.FaultRewind}, never: offsetOnly},
