@@ -113,14 +113,20 @@ func TestFullStorage(t *testing.T) {
 func TestStorageSays(t *testing.T) {
 	out := &lockedBuffer{}
 	s := newStorage("duo.0", "/checkpoints", 2<<20, slog.New(slog.NewTextHandler(out, nil)))
-	s.find = func() string { return "/storage/duo.0" }
+	s.find = func() string { return "" }
 	now := time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC)
 	s.stat = func(folder string) (volume, error) { return volume{bytes: 1 << 30}, nil }
 	if got := s.room(now, 2<<20); got != 0 || !strings.Contains(out.String(), "of /checkpoints:") {
 		t.Errorf("before a chunk is seen: got %d and %q", got, out)
 	}
 	s.lacked = time.Time{}
-	s.look()
+	s.find = func() string { return "/storage/duo.0" }
+	s.stat = func(folder string) (volume, error) {
+		return map[string]volume{"/checkpoints": {bytes: 1 << 30}, "/storage/duo.0": {bytes: 1 << 30, free: 1 << 30}}[folder], nil
+	}
+	if got := s.room(now, 2<<20); got != 2<<20 || !s.seen() {
+		t.Errorf("with a chunk on another volume: got %d, seen %v", got, s.seen())
+	}
 	for _, tt := range []struct {
 		free uint64
 		err  error
