@@ -4,13 +4,14 @@ import (
 	"crypto/tls"
 	"errors"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strings"
 	"testing"
 	"time"
+
+	"duo_in/duo/duotest"
 )
 
 // connectProxy is a proxy on the loopback interface whose CONNECT connect
@@ -35,34 +36,10 @@ func connectProxy(t *testing.T, connect http.HandlerFunc) (address *url.URL, aut
 	return address, authorization
 }
 
-// tunnel connects the client to an address, or to the one that it asked for.
-func tunnel(address string) http.HandlerFunc {
-	return func(w http.ResponseWriter, r *http.Request) {
-		to := address
-		if to == "" {
-			to = r.Host
-		}
-		target, err := net.Dial("tcp", to)
-		if err != nil {
-			w.WriteHeader(http.StatusBadGateway)
-			return
-		}
-		defer target.Close()
-		w.WriteHeader(http.StatusOK)
-		conn, buffered, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			return
-		}
-		defer conn.Close()
-		go func() { _, _ = io.Copy(target, buffered); target.Close() }()
-		_, _ = io.Copy(conn, target)
-	}
-}
-
 // proxy is one that connects, or refuses with a status.
 func proxy(t *testing.T, status int) (address *url.URL, authorization *string) {
 	if status == http.StatusOK {
-		return connectProxy(t, tunnel(""))
+		return connectProxy(t, duotest.Tunnel(""))
 	}
 	return connectProxy(t, answering(status, "<html>no</html>"))
 }
@@ -104,8 +81,8 @@ func TestProxyRefuses(t *testing.T) {
 		"no HTTP":        {raw("SSH-2.0-OpenSSH_9.2\r\n"), "malformed HTTP response"},
 		"nothing":        {raw(""), "unexpected EOF"},
 		"a huge header":  {raw("HTTP/1.1 200 OK\r\nX: " + strings.Repeat("x", 1<<20)), "unexpected EOF"},
-		"another server": {tunnel(tlsServer(t, answering(200, testPage), &tls.Config{Certificates: []tls.Certificate{selfSigned(t, time.Now().Add(time.Hour))}}).Listener.Addr().String()), "ca_file"},
-		"plain HTTP":     {tunnel(httptest.NewServer(answering(200, testPage)).Listener.Addr().String()), "TLS 1.2 or newer"},
+		"another server": {duotest.Tunnel(tlsServer(t, answering(200, testPage), &tls.Config{Certificates: []tls.Certificate{selfSigned(t, time.Now().Add(time.Hour))}}).Listener.Addr().String()), "ca_file"},
+		"plain HTTP":     {duotest.Tunnel(httptest.NewServer(answering(200, testPage)).Listener.Addr().String()), "TLS 1.2 or newer"},
 		"a hang":         {func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }, "a proxy that hangs"},
 		"gone":           {nil, "(check the proxy"},
 	} {
@@ -134,7 +111,7 @@ func TestProxyRefuses(t *testing.T) {
 func TestProxyThatIntercepts(t *testing.T) {
 	duos := tlsServer(t, answering(200, testPage), nil)
 	between := tlsServer(t, answering(200, testPage), &tls.Config{Certificates: []tls.Certificate{selfSigned(t, time.Now().Add(time.Hour))}})
-	address, _ := connectProxy(t, tunnel(between.Listener.Addr().String()))
+	address, _ := connectProxy(t, duotest.Tunnel(between.Listener.Addr().String()))
 	through := func(trusted *httptest.Server) error {
 		_, err := get(clientOf(t, trusted, func(c *Credentials, tc *TransportConfig) {
 			c.Host, tc.Proxy = duos.Listener.Addr().String(), address

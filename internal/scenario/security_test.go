@@ -12,9 +12,7 @@ import (
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"fmt"
-	"io"
 	"math/big"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -84,26 +82,14 @@ func TestHostileWorld(t *testing.T) {
 // passwordProxy is a CONNECT proxy that wants a password and leads to one address
 // whatever it is asked for.
 func passwordProxy(t *testing.T, to string) string {
+	tunnel := duotest.Tunnel(to)
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		user := &http.Request{Header: http.Header{"Authorization": r.Header["Proxy-Authorization"]}}
 		if name, password, ok := user.BasicAuth(); r.Method != http.MethodConnect || !ok || name != "proxyuser" || password != "hunter2" {
 			w.WriteHeader(http.StatusProxyAuthRequired)
 			return
 		}
-		target, err := net.Dial("tcp", to)
-		if err != nil {
-			w.WriteHeader(http.StatusBadGateway)
-			return
-		}
-		defer target.Close()
-		w.WriteHeader(http.StatusOK)
-		conn, buffered, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			return
-		}
-		defer conn.Close()
-		go func() { _, _ = io.Copy(target, buffered); target.Close() }()
-		_, _ = io.Copy(conn, target)
+		tunnel(w, r)
 	}))
 	t.Cleanup(s.Close)
 	return "http://proxyuser:hunter2@" + s.Listener.Addr().String()
