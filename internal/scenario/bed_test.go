@@ -78,10 +78,14 @@ type bed struct {
 	hosts  []*flbtest.Process
 }
 
-// inBoth runs a scenario in each host there is.
+// inBoth runs a scenario in each host there is, at the same time: most of it is
+// waiting. It returns before they end, and so is a test's last word.
 func inBoth(t *testing.T, c duotest.Config, f func(*bed)) {
 	for _, kind := range []flbtest.Kind{flbtest.CHost, flbtest.FluentBit} {
-		t.Run(kind.String(), func(t *testing.T) { f(newBed(t, kind, c)) })
+		t.Run(kind.String(), func(t *testing.T) {
+			t.Parallel()
+			f(newBed(t, kind, c))
+		})
 	}
 }
 

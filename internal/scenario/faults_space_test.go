@@ -62,7 +62,6 @@ func (c *cell) remount(how string) error {
 // where the checkpoint is all is delivered, at the latest when there is room.
 func TestRestartOnFullDisk(t *testing.T) {
 	inBoth(t, duotest.Config{}, func(b *bed) {
-		b.t.Parallel()
 		c := &cell{trouble: &trouble{name: "disk full", where: inSpace, call: duotest.Fault{Kind: duotest.FaultRewrite, Rewrite: unchanged}}}
 		r := newRig(b, newSightings(), []*cell{c})
 		if !r.enterSpace() {

@@ -143,6 +143,7 @@ func unchanged(body []byte) []byte { return body }
 // -update writes it, which takes -patient and both hosts, and any other run
 // compares what it saw.
 func TestFaults(t *testing.T) {
+	t.Parallel()
 	seen := newSightings()
 	t.Cleanup(func() { seen.settle(t) })
 	for _, kind := range []flbtest.Kind{flbtest.CHost, flbtest.FluentBit} {

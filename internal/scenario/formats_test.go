@@ -111,6 +111,7 @@ func (b *bed) hostile(now time.Time) {
 // event arrives once, as plugin/record makes it, whose golden files say what
 // that is; a CEF line is read back by a parser of its own.
 func TestEveryLogInEveryFormat(t *testing.T) {
+	t.Parallel()
 	formats := []record.Format{record.JSON, record.Flat, record.Raw, record.CEF}
 	inBoth(t, duotest.Config{}, func(b *bed) {
 		now := time.Now()

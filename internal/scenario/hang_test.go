@@ -19,6 +19,7 @@ import (
 // killed then, as a supervisor does: what it had not taken comes again, and
 // nothing else does.
 func TestHangAndKill(t *testing.T) {
+	t.Parallel()
 	for _, tc := range []struct{ name, command string }{
 		{"the ring is not emptied", "stall 600000"},
 		{"a filter hangs", "hang 600000"},
@@ -87,6 +88,7 @@ func (b *bed) hangAndKill(spec flbtest.Spec, in flbtest.Input, hang func(*flbtes
 // A host that does not count, or counts other numbers since a processor drops
 // events, is gone by its time alone.
 func TestOddCounts(t *testing.T) {
+	t.Parallel()
 	for _, metrics := range []string{"off", "half"} {
 		t.Run(metrics, func(t *testing.T) {
 			t.Parallel()
@@ -118,6 +120,7 @@ func TestOddCounts(t *testing.T) {
 // In Fluent Bit, a processor that drops events: the rest arrives, and is not
 // asked for again.
 func TestDroppingProcessor(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, flbtest.FluentBit, quickDuo)
 	b.backlog(300, duotest.Logs()...)
 	spec := b.spec

@@ -88,6 +88,7 @@ func (v *volume) boot() {
 // buffer holds only what had reached the disk, though the checkpoints, which are
 // there, are past it. After the boot all of it is read again.
 func TestPowerCut(t *testing.T) {
+	t.Parallel()
 	for _, sync := range []string{"normal", "full"} {
 		t.Run("storage.sync "+sync, func(t *testing.T) {
 			outage := underPressure(t, sync == "normal")

@@ -142,6 +142,7 @@ const (
 // Killed at random instants: nothing is missing, and twice comes at most what
 // was handed over in the last settle seconds, plus one page per log.
 func TestKills(t *testing.T) {
+	t.Parallel()
 	inBoth(t, quickDuo, func(b *bed) {
 		kills, most := *killsFluentBit, 6*time.Second
 		options := quick

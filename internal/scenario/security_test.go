@@ -30,6 +30,7 @@ import (
 // nothing is missing, memory stays bounded, and the log says what is in the way
 // and nothing that is secret.
 func TestHostileWorld(t *testing.T) {
+	t.Parallel()
 	inBoth(t, quickDuo, func(b *bed) {
 		b.backlog(200, duotest.Activity)
 		b.server.SetTLS(inspecting(b.t))

@@ -16,6 +16,7 @@ import (
 // events, pauses, dropped appends, reloads, two inputs, and an end while a call
 // hangs. A race ends the host at once.
 func TestRaces(t *testing.T) {
+	t.Parallel()
 	b := newBed(t, flbtest.CHost, quickDuo)
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()

@@ -24,6 +24,7 @@ var (
 // last half second of each run, and the process holds no more in the end than
 // after the first.
 func TestReload(t *testing.T) {
+	t.Parallel()
 	inBoth(t, quickDuo, func(b *bed) {
 		reloads := *reloadsFluentBit
 		b.spec.HotReload, b.spec.Grace = true, time.Second

@@ -57,6 +57,7 @@ const (
 // that the checkpoints cover, no cursor is saved late, the host stays small and
 // ends in time.
 func TestTorture(t *testing.T) {
+	t.Parallel()
 	seed := *tortureSeed
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano()) % 1_000_000

@@ -13,6 +13,7 @@ import (
 // Whatever TZ says: each event has Duo's time, a since that is a date begins
 // with that day in UTC, and after a restart nothing is missing or twice.
 func TestTimeZones(t *testing.T) {
+	t.Parallel()
 	for _, tt := range []struct {
 		tz     string
 		always bool
