@@ -501,11 +501,12 @@ func (t *torture) savedInTime(rested time.Time) {
 	}
 }
 
-// savedBefore sees that what arrived of a log before a time is in its
-// checkpoint; rested is said to be when it should have been.
+// savedBefore sees that what arrived of a log before a time, and since the last
+// trouble, is in its checkpoint: one that was saved into a folder in another's
+// place went with it. rested is said to be when it should have been.
 func (t *torture) savedBefore(log string, before, rested time.Time) {
 	last, ok := t.book.lastArrival(log, before)
-	if !ok {
+	if !ok || last.Before(t.troubled) {
 		return
 	}
 	t.saves++
