@@ -167,7 +167,7 @@ func (s *sightings) render(before document) string {
 	b.WriteString("\n| trouble | what the log says when it begins |\n|---|---|\n")
 	for _, tr := range allTroubles() {
 		said := "nothing"
-		if lines, seen := s.said[tr.name]; !seen {
+		if lines, seen := s.said[tr.name]; !seen || tr.waits && before.holds(tr, lines) {
 			said = before.said[tr.name]
 		} else if len(lines) > 0 {
 			said = "`" + strings.Join(lines, "`<br>`") + "`"
@@ -182,6 +182,17 @@ func (s *sightings) render(before document) string {
 type document struct {
 	cells map[sighting]string
 	said  map[string]string
+}
+
+// holds reports whether each of the lines is in the document. Of a trouble that
+// has the input wait or not, not every run hears all lines.
+func (d document) holds(tr *trouble, lines []string) bool {
+	for _, line := range lines {
+		if !strings.Contains(d.said[tr.name], "`"+line+"`") {
+			return false
+		}
+	}
+	return true
 }
 
 // read reads what render wrote.

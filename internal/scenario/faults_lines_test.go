@@ -93,6 +93,7 @@ var variable = []struct {
 	{regexp.MustCompile(`of \d+ bytes`), "of … bytes"},
 	{regexp.MustCompile(`(save checkpoint ).*: ([a-z -]+(;|$))`), "$1…: $2"},
 	{regexp.MustCompile(`(checkpoint folder ).*: ([a-z -]+: set)`), "$1…: $2"},
+	{regexp.MustCompile(`(on the volume of ).*(; nothing is handed over)`), "$1…$2"},
 	{regexp.MustCompile(`user id \d+`), "user id …"},
 }
 
