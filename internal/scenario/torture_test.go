@@ -375,17 +375,32 @@ func (t *torture) start() {
 }
 
 // begin notes what the checkpoints cover: all that was handed over before they
-// were saved, less the time that it must have rested.
+// were saved, less the time that it must have rested, and less the last batch.
 func (t *torture) begin(reloaded bool) {
 	covered := map[string]time.Time{}
-	for _, log := range tortured {
-		saved := savedAt(t.checkpoint(log))
-		if saved.IsZero() {
-			saved = savedAt(t.checkpoint(log) + ".prev")
+	for _, logs := range torturedInputs {
+		last := t.newest(logs).Add(-late)
+		for _, log := range logs {
+			saved := savedAt(t.checkpoint(log))
+			if saved.IsZero() {
+				saved = savedAt(t.checkpoint(log) + ".prev")
+			}
+			if covered[log] = saved.Add(-t.settle - late); last.Before(covered[log]) {
+				covered[log] = last
+			}
 		}
-		covered[log] = saved.Add(-t.settle - late)
 	}
 	t.book.begin(time.Now(), covered, reloaded)
+}
+
+// newest is when the last event of the logs arrived.
+func (t *torture) newest(logs []string) (newest time.Time) {
+	for _, log := range logs {
+		if last, ok := t.book.lastArrival(log, time.Now()); ok && last.After(newest) {
+			newest = last
+		}
+	}
+	return newest
 }
 
 // begun is a line that each stream's checkpoint gets when it has been read.
@@ -485,13 +500,7 @@ var torturedInputs = [][]string{tortured[:2], tortured[2:]}
 // Fluent Bit has counted no other.
 func (t *torture) savedInTime(rested time.Time) {
 	for _, logs := range torturedInputs {
-		var newest time.Time
-		for _, log := range logs {
-			if last, ok := t.book.lastArrival(log, time.Now()); ok && last.After(newest) {
-				newest = last
-			}
-		}
-		before := newest.Add(-late)
+		before := t.newest(logs).Add(-late)
 		if rested.Before(before) {
 			before = rested
 		}
