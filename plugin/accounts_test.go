@@ -110,9 +110,9 @@ func TestChildAccounts(t *testing.T) {
 		w.server.RemoveChild(moved.ID)
 		there := w.server.AddChild(duotest.Child{ID: moved.ID, Host: "api-99999999.duosecurity.com"})
 		w.run(in, 15*time.Minute, nil)
-		file(there, 99, 9*time.Minute, 3*time.Minute, 10)
+		file(there, 99, 6*time.Minute, 3*time.Minute, 10)
 		for i, a := range children[:20] {
-			file(a, 100+uint64(i), 9*time.Minute, 3*time.Minute, 5)
+			file(a, 100+uint64(i), 6*time.Minute, 3*time.Minute, 5)
 		}
 		w.run(in, 15*time.Minute, nil)
 		w.stop(in)
