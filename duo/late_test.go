@@ -41,6 +41,7 @@ func TestEventsFiledLate(t *testing.T) {
 						trickle(a.server, log, 10*time.Second, tt.late, time.Now)
 					}
 					time.Sleep(tt.late + time.Hour)
+					synctest.Wait()
 					got := 0
 					for _, raw := range r.raws {
 						if raw == string(late) {
