@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"io"
 	"os"
+	"reflect"
 	"strings"
 	"syscall"
 )
@@ -84,6 +85,12 @@ func decode(data []byte, want Stream, into any) (f file, err error) {
 		k.Cursor = raw.Bytes()
 		if sum := checksum(k.Cursor); k.Checksum != sum {
 			return f, fmt.Errorf("its cursor was changed or damaged: checksum %q, want %q", k.Checksum, sum)
+		}
+	}
+	if f.Older != nil {
+		// Whether it is the one to go on from is not known here.
+		if err := f.Older.decode(reflect.New(reflect.TypeOf(into).Elem()).Interface()); err != nil {
+			return f, fmt.Errorf("its older cursor cannot be used: %v", err)
 		}
 	}
 	if err := f.decode(into); err != nil {

@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -36,6 +37,21 @@ func mustEncode(t testing.TB, st Stream, c any) []byte {
 		t.Fatal(err)
 	}
 	return data
+}
+
+// withOlder returns the file of the sample with an older cursor beside it.
+func withOlder(t *testing.T, older any) string {
+	t.Helper()
+	k, err := newKept(saved, sample)
+	o, olderErr := newKept(saved, older)
+	if err := errors.Join(err, olderErr); err != nil {
+		t.Fatal(err)
+	}
+	data, err := encode(auth.canonical(), "one", k, &o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
 }
 
 func TestFileLooksLike(t *testing.T) {
@@ -115,7 +131,8 @@ func TestDecodeRefuses(t *testing.T) {
 		{"one digit changed", replace(`"n": 7`, `"n": 8`), "changed or damaged"},
 		{"no cursor", `{"version": 1, "stream": {"host": "api-1.example.com", "account": "self", "log": "authentication"}}`, "no cursor"},
 		{"cursor null", replace(good[strings.Index(good, `"cursor"`):], `"cursor": null}`), "no cursor"},
-		{"cursor of another kind", string(mustEncode(t, auth, []int{1})), "cannot be used"},
+		{"cursor of another kind", string(mustEncode(t, auth, []int{1})), "its cursor cannot be used"},
+		{"older cursor of another kind", withOlder(t, []int{1}), "its older cursor cannot be used"},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -187,8 +187,8 @@ func (sl *Slot) Load(into any) (Origin, error) {
 	return Origin{}, &UnusableError{Path: sl.path, Current: err, Previous: prevErr}
 }
 
-// choose completes the origin of a file that is sound, whose own cursor was loaded, and loads the older one where that is the
-// one to go on from.
+// choose completes the origin of a file that is sound, whose own cursor was loaded, and loads the older one, which can be
+// decoded as well, where that is the one to go on from.
 func (sl *Slot) choose(f file, o Origin, into any) Origin {
 	sl.aging.older = f.Older
 	o.Saved = f.SavedAt

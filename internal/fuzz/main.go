@@ -66,7 +66,7 @@ func run(ctx context.Context, each time.Duration, atOnce int, only string, cold 
 		turns <- struct{}{}
 		all.Go(func() {
 			defer func() { <-turns }()
-			text, err := t.run(ctx, each, filepath.Join(strings.TrimSpace(cache), "fuzz", "duo_in", t.folder))
+			text, err := t.beyondSeeds(ctx, each, filepath.Join(strings.TrimSpace(cache), "fuzz", "duo_in", t.folder))
 			fmt.Printf("%-24s %-18s %s\n", t.folder, t.name, executions(text))
 			if err != nil {
 				mu.Lock()
@@ -112,17 +112,34 @@ func build(ctx context.Context, dir string, wanted *regexp.Regexp) (targets []ta
 	return targets, nil
 }
 
+// patience is by how much longer a fuzz test may run until it gets beyond its
+// seeds.
+const patience = 8
+
+// beyondSeeds runs the test for that long, and for longer if the seeds alone take
+// that time: one that tries nothing new shows nothing.
+func (t target) beyondSeeds(ctx context.Context, each time.Duration, cache string) (text string, err error) {
+	for lasts := each; lasts <= patience*each; lasts *= 2 {
+		if text, err = t.run(ctx, lasts, cache); err != nil || executions(text) != none {
+			return text, err
+		}
+	}
+	return text, fmt.Errorf("its seeds alone take longer than %v: take some out, or raise -time", patience*each)
+}
+
 // run fuzzes in the package's folder, as go test does.
 func (t target) run(ctx context.Context, each time.Duration, cache string) (string, error) {
 	return output(ctx, t.folder, t.binary, "-test.run=^$", "-test.fuzz=^"+t.name+"$", "-test.fuzztime="+each.String(),
 		"-test.fuzzminimizetime=5x", "-test.parallel=1", "-test.timeout=10m", "-test.fuzzcachedir="+cache)
 }
 
+const none = "no executions"
+
 // executions is how far the last line of progress says that it got.
 func executions(text string) string {
 	all := regexp.MustCompile(`execs: \d+`).FindAllString(text, -1)
 	if len(all) == 0 {
-		return "no executions"
+		return none
 	}
 	return all[len(all)-1]
 }
