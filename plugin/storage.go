@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
@@ -21,6 +22,9 @@ const (
 	handPart = 8
 	// reserveFiles is the same in files. A batch takes one at most.
 	reserveFiles = 64
+	// statWait is how long Collect waits for the volume's state: a network's that is out of reach takes for ever. It is a
+	// system call from memory otherwise.
+	statWait = 20 * time.Millisecond
 	// steady is how long there must be room until that is said, since a volume that is about full is so on and off.
 	steady = 10 * time.Second
 
@@ -64,17 +68,22 @@ type storage struct {
 	sent      chan struct{} // wakes seek
 	lacked    time.Time     // Collect's: when room was lacking last; zero: that is over
 
-	mu     sync.Mutex // guards what follows
-	folder string     // on the chunks' volume; "" if there is no telling
-	found  bool       // a chunk is in it
+	mu      sync.Mutex // guards what follows
+	folder  string     // on the chunks' volume; "" if there is no telling
+	found   bool       // a chunk is in it
+	asking  bool       // stat has not returned yet
+	last    volume     // by its last word
+	lastErr error
 }
 
 func newStorage(name, presumed string, batchSize int, log *slog.Logger) *storage {
 	return &storage{
 		batchSize: batchSize, log: log, sent: make(chan struct{}, 1), folder: presumed,
-		find: func() string { return chunkFolder(name) }, stat: statVolume,
+		find: func() string { return chunkFolder(name) }, stat: statVolume, lastErr: errNotAsked,
 	}
 }
+
+var errNotAsked = errors.New("not asked yet")
 
 // look looks for a chunk, once, and reports whether one was ever seen.
 func (s *storage) look() bool {
@@ -129,11 +138,37 @@ func (s *storage) now(limit int) (folder string, v volume, room int) {
 	if folder == "" {
 		return "", v, limit
 	}
-	v, err := s.stat(folder)
+	v, err := s.ask(folder)
 	if err != nil {
 		return folder, v, limit
 	}
 	return folder, v, v.room(limit, s.batchSize)
+}
+
+// ask is stat, or where that hangs what it said last. It runs beside Collect,
+// which is to wait for no disk, and once at a time: one that hangs is left
+// behind, also at an end, until the system call returns.
+func (s *storage) ask(folder string) (volume, error) {
+	s.mu.Lock()
+	if s.asking {
+		defer s.mu.Unlock()
+		return s.last, s.lastErr
+	}
+	s.asking = true
+	s.mu.Unlock()
+	told := ended(func() {
+		v, err := s.stat(folder)
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.asking, s.last, s.lastErr = false, v, err
+	})
+	select {
+	case <-told:
+	case <-time.After(statWait):
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.last, s.lastErr
 }
 
 // handOver is to be called behind each hand-over.

@@ -5,6 +5,7 @@ import (
 	"log/slog"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -109,50 +110,94 @@ func TestFullStorage(t *testing.T) {
 	})
 }
 
+// A volume whose state cannot be had, as a network's that is out of reach, holds
+// up neither the callback, for more than a moment once, nor the end.
+func TestStuckVolume(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, duotest.Config{})
+		now := time.Now()
+		w.server.Add("activity", duotest.NewRecords("activity", 1, now.Add(-20*time.Hour), now.Add(-time.Hour), 5000)...)
+		in := w.make()
+		stuck := make(chan struct{})
+		var asked atomic.Int32
+		in.storage.stat = func(string) (volume, error) {
+			if asked.Add(1) > 1 {
+				<-stuck
+			}
+			return volume{bytes: 1 << 30, free: 1 << 30}, nil
+		}
+		if err := in.Start(now); err != nil {
+			t.Fatal(err)
+		}
+		for n := range 60 {
+			began := time.Now()
+			w.collect(in)
+			took := time.Since(began)
+			if most := map[bool]time.Duration{true: statWait}[n == 1]; took > most {
+				t.Errorf("callback %d took %v, want at most %v", n, took, most)
+			}
+			time.Sleep(time.Second)
+			w.empty()
+		}
+		w.check("activity", 0)
+		began := time.Now()
+		in.Stop(began)
+		if took := time.Since(began); took > 500*time.Millisecond {
+			t.Errorf("Stop took %v", took)
+		}
+		if n := asked.Load(); n != 2 {
+			t.Errorf("asked %d times, want no more while it is stuck", n)
+		}
+		close(stuck)
+	})
+}
+
 // What is on and off is said once, and its end only when it is one.
 func TestStorageSays(t *testing.T) {
-	out := &lockedBuffer{}
-	s := newStorage("duo.0", "/checkpoints", 2<<20, slog.New(slog.NewTextHandler(out, nil)))
-	s.find = func() string { return "" }
-	now := time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC)
-	s.stat = func(folder string) (volume, error) { return volume{bytes: 1 << 30}, nil }
-	if got := s.room(now, 2<<20); got != 0 || !strings.Contains(out.String(), "of /checkpoints:") {
-		t.Errorf("before a chunk is seen: got %d and %q", got, out)
-	}
-	s.lacked = time.Time{}
-	s.find = func() string { return "/storage/duo.0" }
-	s.stat = func(folder string) (volume, error) {
-		return map[string]volume{"/checkpoints": {bytes: 1 << 30}, "/storage/duo.0": {bytes: 1 << 30, free: 1 << 30}}[folder], nil
-	}
-	if got := s.room(now, 2<<20); got != 2<<20 || !s.seen() {
-		t.Errorf("with a chunk on another volume: got %d, seen %v", got, s.seen())
-	}
-	for _, tt := range []struct {
-		free uint64
-		err  error
-		want int // bytes
-		says string
-	}{
-		{free: 1 << 30, want: 2 << 20},
-		{free: 1 << 20, want: 0, says: "no room for Fluent Bit's buffer on the volume of /storage/duo.0: 1024 of its 1048576 KiB"},
-		{free: 1 << 20, want: 0},
-		{free: 32 << 20, want: 2 << 20},
-		{free: 1 << 20, want: 0},
-		{err: errors.New("no such folder"), want: 2 << 20},
-		{free: 1 << 30, want: 2 << 20},
-		{free: 1 << 30, want: 2 << 20, says: "there is room for Fluent Bit's buffer again"},
-		{free: 1 << 30, want: 2 << 20},
-		{free: 0, want: 0, says: "no room"},
-	} {
-		now = now.Add(4 * time.Second)
-		s.stat = func(string) (volume, error) { return volume{bytes: 1 << 30, free: tt.free}, tt.err }
-		before := len(out.String())
-		got := s.room(now, 2<<20)
-		line := out.String()[before:]
-		if got != tt.want || !strings.Contains(line, tt.says) || (line == "") != (tt.says == "") {
-			t.Errorf("%+v: got %d and %q", tt, got, line)
+	synctest.Test(t, func(t *testing.T) {
+		out := &lockedBuffer{}
+		s := newStorage("duo.0", "/checkpoints", 2<<20, slog.New(slog.NewTextHandler(out, nil)))
+		s.find = func() string { return "" }
+		now := time.Date(2026, 2, 3, 4, 5, 6, 0, time.UTC)
+		s.stat = func(folder string) (volume, error) { return volume{bytes: 1 << 30}, nil }
+		if got := s.room(now, 2<<20); got != 0 || !strings.Contains(out.String(), "of /checkpoints:") {
+			t.Errorf("before a chunk is seen: got %d and %q", got, out)
 		}
-	}
+		s.lacked = time.Time{}
+		s.find = func() string { return "/storage/duo.0" }
+		s.stat = func(folder string) (volume, error) {
+			return map[string]volume{"/checkpoints": {bytes: 1 << 30}, "/storage/duo.0": {bytes: 1 << 30, free: 1 << 30}}[folder], nil
+		}
+		if got := s.room(now, 2<<20); got != 2<<20 || !s.seen() {
+			t.Errorf("with a chunk on another volume: got %d, seen %v", got, s.seen())
+		}
+		for _, tt := range []struct {
+			free uint64
+			err  error
+			want int // bytes
+			says string
+		}{
+			{free: 1 << 30, want: 2 << 20},
+			{free: 1 << 20, want: 0, says: "no room for Fluent Bit's buffer on the volume of /storage/duo.0: 1024 of its 1048576 KiB"},
+			{free: 1 << 20, want: 0},
+			{free: 32 << 20, want: 2 << 20},
+			{free: 1 << 20, want: 0},
+			{err: errors.New("no such folder"), want: 2 << 20},
+			{free: 1 << 30, want: 2 << 20},
+			{free: 1 << 30, want: 2 << 20, says: "there is room for Fluent Bit's buffer again"},
+			{free: 1 << 30, want: 2 << 20},
+			{free: 0, want: 0, says: "no room"},
+		} {
+			now = now.Add(4 * time.Second)
+			s.stat = func(string) (volume, error) { return volume{bytes: 1 << 30, free: tt.free}, tt.err }
+			before := len(out.String())
+			got := s.room(now, 2<<20)
+			line := out.String()[before:]
+			if got != tt.want || !strings.Contains(line, tt.says) || (line == "") != (tt.says == "") {
+				t.Errorf("%+v: got %d and %q", tt, got, line)
+			}
+		}
+	})
 }
 
 // A chunk is there only from 400 to 500 ms behind a hand-over, from some
