@@ -30,7 +30,7 @@ func mustOpen(t *testing.T, dir string) *Store {
 	return s
 }
 
-// acquire returns the slot of auth in dir, loaded unless its checkpoint is unusable, and given back when the test ends.
+// acquire returns the slot of auth in dir, not loaded yet, and given back when the test ends.
 func acquire(t *testing.T, dir string) *Slot {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)

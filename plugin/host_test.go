@@ -434,18 +434,26 @@ func TestHostInitHoldsNobodyUp(t *testing.T) {
 	s.exit(2, b)
 }
 
-// TestHostExitHangsUp holds that an instance takes its connections along, since
-// the process may live on for months with others.
-func TestHostExitHangsUp(t *testing.T) {
-	server := duotest.New(duotest.Config{})
+// startDuo serves ten telephony records of an hour ago over TLS, whose root is in
+// the file ca.
+func startDuo(t *testing.T) (server *duotest.Server, running *duotest.Running, ca string) {
+	t.Helper()
+	server = duotest.New(duotest.Config{})
 	now := time.Now()
 	server.Add(duotest.Telephony, duotest.NewRecords(duotest.Telephony, 1, now.Add(-time.Hour), now.Add(-30*time.Minute), 10)...)
-	running := server.StartTLS()
-	defer running.Close()
+	running = server.StartTLS()
+	t.Cleanup(running.Close)
 	ca, err := running.CAFile(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
+	return server, running, ca
+}
+
+// TestHostExitHangsUp holds that an instance takes its connections along, since
+// the process may live on for months with others.
+func TestHostExitHangsUp(t *testing.T) {
+	_, running, ca := startDuo(t)
 	s, k := newSite(t), newHandle()
 	s.start(s.asks(1, k, "api_host "+running.Addr, "integration_key "+duotest.IntegrationKey, "secret_key "+duotest.SecretKey,
 		"since 24h", "ca_file "+ca))

@@ -68,15 +68,7 @@ func TestRoundsLeaveNothing(t *testing.T) {
 	if _, err := os.Stat("/proc/self/fd"); err != nil {
 		t.Skipf("no descriptors to count here: %v", err)
 	}
-	server := duotest.New(duotest.Config{})
-	now := time.Now()
-	server.Add(duotest.Telephony, duotest.NewRecords(duotest.Telephony, 1, now.Add(-time.Hour), now.Add(-30*time.Minute), 10)...)
-	running := server.StartTLS()
-	defer running.Close()
-	ca, err := running.CAFile(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
+	server, running, ca := startDuo(t)
 	s := newSite(t)
 	calls := func() int { return server.Count(duotest.Telephony).Calls }
 	round := func(n int) {
