@@ -27,6 +27,15 @@ type TransportConfig struct {
 	Proxy  *url.URL // HTTP CONNECT proxy; nil: the one that the environment names, if any
 }
 
+// Format leaves out the proxy's password, however c is printed.
+func (c TransportConfig) Format(f fmt.State, _ rune) {
+	proxy := ""
+	if c.Proxy != nil {
+		proxy = c.Proxy.Redacted()
+	}
+	fmt.Fprintf(f, "{%s %s}", c.CAFile, proxy)
+}
+
 // NewTransport returns what clients of all hosts share: connections kept
 // alive and few, TLS 1.2 or newer, always verified against the system's roots
 // and those of CAFile. Duo's own library pins roots that Duo has since left.

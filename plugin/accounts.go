@@ -28,13 +28,13 @@ const (
 // of their checkpoints, without, those that there will be.
 func (in *instance) acquireFamilies(ctx context.Context, store *checkpoint.Store) error {
 	in.gate, in.families = &duo.Gate{}, map[string]*checkpoint.Family{}
-	for _, l := range in.options.logs {
-		f, err := store.AcquireFamily(ctx, in.key("", l), in.options.accounts.all, "[INPUT] "+in.name)
+	for _, l := range in.options.Logs {
+		f, err := store.AcquireFamily(ctx, in.key("", l), in.options.Accounts.All, "[INPUT] "+in.name)
 		if err != nil {
 			return fmt.Errorf("%s: %w", l.Name, err)
 		}
 		in.families[l.Name] = f
-		for _, id := range in.options.accounts.ids {
+		for _, id := range in.options.Accounts.IDs {
 			if _, err := in.child(ctx, id, l); err != nil {
 				return fmt.Errorf("%s of %s: %w", l.Name, id, err)
 			}
@@ -74,7 +74,7 @@ func (in *instance) child(ctx context.Context, id string, l duo.Log) (*stream, e
 func (in *instance) follow() {
 	p := provider{instance: in, present: map[string]string{}}
 	d := duo.Directory{
-		Client: duo.NewClient(in.options.credentials, in.transport, in.options.timeout, userAgent()),
+		Client: duo.NewClient(in.options.Credentials, in.transport, in.options.Timeout, userAgent()),
 		Update: p.update, Logger: in.log,
 	}
 	for in.ctx.Err() == nil {
@@ -108,7 +108,7 @@ func (p *provider) update(list []duo.Account) {
 		if _, ok := p.present[id]; !ok {
 			fresh = append(fresh, id)
 		}
-		for _, l := range p.options.logs {
+		for _, l := range p.options.Logs {
 			s, err := p.child(p.ctx, id, l)
 			switch {
 			case err != nil:
@@ -122,7 +122,7 @@ func (p *provider) update(list []duo.Account) {
 	}
 	p.present = wanted
 	for i, s := range streams {
-		p.launch(s, wanted[s.key.Account], stagger(i, len(streams), p.options.window.PollInterval))
+		p.launch(s, wanted[s.key.Account], stagger(i, len(streams), p.options.Window.PollInterval))
 	}
 	p.say(fresh, gone, problems)
 }
@@ -130,7 +130,7 @@ func (p *provider) update(list []duo.Account) {
 // choose returns the hosts by id of the accounts that are to be pulled, and what
 // is wrong with the list. An account whose entry has become odd stays.
 func (p *provider) choose(list []duo.Account) (wanted map[string]string, problems []string) {
-	ids := p.options.accounts.ids
+	ids := p.options.Accounts.IDs
 	wanted = map[string]string{}
 	for _, a := range list {
 		host, ok := a.Host, a.Odd == nil
@@ -138,7 +138,7 @@ func (p *provider) choose(list []duo.Account) (wanted map[string]string, problem
 			problems = append(problems, a.Odd.Error())
 			host, ok = p.present[a.ID]
 		}
-		if ok && (p.options.accounts.all || slices.Contains(ids, a.ID)) {
+		if ok && (p.options.Accounts.All || slices.Contains(ids, a.ID)) {
 			wanted[a.ID] = host
 		}
 	}
@@ -147,7 +147,7 @@ func (p *provider) choose(list []duo.Account) (wanted map[string]string, problem
 			problems = append(problems, "account "+id+" is not in the list, so that nothing of it is pulled; is the id right, capital letters too?")
 		}
 	}
-	if p.options.accounts.all && len(list) == 0 {
+	if p.options.Accounts.All && len(list) == 0 {
 		problems = append(problems, "the list is empty: the parent account has no child account")
 	}
 	return wanted, problems
@@ -176,7 +176,7 @@ func (p *provider) stop(wanted map[string]string) (gone []string) {
 // with the list.
 func (p *provider) say(fresh, gone, problems []string) {
 	if len(fresh)+len(gone) > 0 {
-		line := fmt.Sprintf("service provider: %d accounts, %d streams", len(p.present), len(p.present)*len(p.options.logs))
+		line := fmt.Sprintf("service provider: %d accounts, %d streams", len(p.present), len(p.present)*len(p.options.Logs))
 		if len(fresh) > 0 {
 			line += "; new: " + named(fresh)
 		}

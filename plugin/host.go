@@ -7,6 +7,8 @@ import (
 	"sync"
 	"time"
 	"unsafe"
+
+	"duo_in/plugin/option"
 )
 
 // handle tells instances apart for the host: an address in C memory that it
@@ -20,11 +22,11 @@ type thread uintptr
 type caller struct {
 	pid    int
 	thread thread
-	handle handle     // nil: the host can keep none, and so has one instance
-	get    getter     // options
-	level  slog.Level // of the log
-	print  printer    // the host's logger; nil: it has none
-	count  counter    // nil: the host does not count
+	handle handle        // nil: the host can keep none, and so has one instance
+	get    option.Getter // options
+	level  slog.Level    // of the log
+	print  printer       // the host's logger; nil: it has none
+	count  counter       // nil: the host does not count
 }
 
 // counter returns how many events of an input the host has counted so far; false

@@ -14,6 +14,7 @@ import (
 
 	"duo_in/checkpoint"
 	"duo_in/duo"
+	"duo_in/plugin/option"
 	"duo_in/plugin/record"
 )
 
@@ -39,7 +40,7 @@ const (
 // handed over. Start it once; Stop ends it for good.
 type instance struct {
 	name    string // as Fluent Bit calls it: duo.0
-	options options
+	options option.Values
 	lines   *lines
 	log     *slog.Logger
 	queue   *queue
@@ -99,10 +100,10 @@ func newStream(key checkpoint.Stream, l duo.Log, slot *checkpoint.Slot) *stream 
 }
 
 // newInstance checks the configuration. The error names every problem.
-func newInstance(name string, get getter, l *lines, now time.Time) (*instance, error) {
-	o, err := parseOptions(get, now)
+func newInstance(name string, get option.Getter, l *lines, now time.Time) (*instance, error) {
+	o, err := option.Parse(get, now)
 	log := slog.New(l)
-	for _, w := range o.warnings {
+	for _, w := range o.Warnings {
 		log.Warn(w)
 	}
 	if err != nil {
@@ -110,10 +111,10 @@ func newInstance(name string, get getter, l *lines, now time.Time) (*instance, e
 	}
 	return &instance{
 		name: name, options: o, lines: l, log: log,
-		queue:   newQueue(max(8<<20, 2*o.batchSize)),
-		ledger:  checkpoint.NewLedger(o.settle),
-		limit:   o.batchSize,
-		storage: newStorage(name, o.checkpointDir, o.batchSize, log),
+		queue:   newQueue(max(8<<20, 2*o.BatchSize)),
+		ledger:  checkpoint.NewLedger(o.Settle),
+		limit:   o.BatchSize,
+		storage: newStorage(name, o.CheckpointDir, o.BatchSize, log),
 		commits: make(chan struct{}, 1),
 		disk:    make(chan struct{}, diskCalls),
 		streams: map[checkpoint.Stream]*stream{},
@@ -130,11 +131,11 @@ func (in *instance) Start(now time.Time) error {
 	in.ctx, in.cancel = context.WithCancel(context.Background())
 	in.storage.look() // those of the run before are open now
 	in.pollers.Go(func() { in.storage.seek(in.ctx) })
-	if in.options.accounts.any() {
+	if in.options.Accounts.Any() {
 		in.pollers.Go(in.follow)
 	} else {
 		for _, s := range in.streams {
-			in.launch(s, in.options.credentials.Host, 0)
+			in.launch(s, in.options.Credentials.Host, 0)
 		}
 	}
 	in.saver.Go(func() { in.save(in.ctx) })
@@ -145,7 +146,7 @@ func (in *instance) Start(now time.Time) error {
 // checkpoint that cannot be used keeps its stream out; the error is for what
 // concerns all.
 func (in *instance) acquire(now time.Time) error {
-	store, err := checkpoint.Open(in.options.checkpointDir)
+	store, err := checkpoint.Open(in.options.CheckpointDir)
 	if err != nil {
 		return err
 	}
@@ -153,17 +154,17 @@ func (in *instance) acquire(now time.Time) error {
 		in.log.Warn(w)
 	}
 	if in.transport == nil {
-		if in.transport, err = duo.NewTransport(in.options.transport); err != nil {
+		if in.transport, err = duo.NewTransport(in.options.Transport); err != nil {
 			return err
 		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), lockWait)
 	defer cancel()
-	if in.options.accounts.any() {
+	if in.options.Accounts.Any() {
 		return in.acquireFamilies(ctx, store)
 	}
 	usable := 0
-	for _, l := range in.options.logs {
+	for _, l := range in.options.Logs {
 		key := in.key("", l)
 		slot, err := store.Acquire(ctx, key, "[INPUT] "+in.name)
 		if err != nil {
@@ -183,7 +184,7 @@ func (in *instance) acquire(now time.Time) error {
 
 // key names a log of an account, "" for the one that the keys belong to.
 func (in *instance) key(account string, l duo.Log) checkpoint.Stream {
-	return checkpoint.Stream{Host: in.options.credentials.Host, Account: account, Log: l.Name}
+	return checkpoint.Stream{Host: in.options.Credentials.Host, Account: account, Log: l.Name}
 }
 
 // begin sets the cursor to begin with: the stored one, or a first one, which is
@@ -197,11 +198,11 @@ func (in *instance) begin(s *stream, now time.Time) {
 	}
 	switch origin.Generation {
 	case checkpoint.Fresh:
-		c = duo.NewCursor(in.options.since, now)
+		c = duo.NewCursor(in.options.Since, now)
 		if s.broken = s.slot.Save(&c); s.broken != nil {
 			return
 		}
-		in.log.Log(context.Background(), s.level, fmt.Sprintf("%s: no checkpoint yet; beginning at %v (since %s)", s.name, c.From, in.options.sinceText))
+		in.log.Log(context.Background(), s.level, fmt.Sprintf("%s: no checkpoint yet; beginning at %v (since %s)", s.name, c.From, in.options.SinceText))
 	case checkpoint.Previous:
 		in.log.Warn(fmt.Sprintf("%s: the checkpoint cannot be used (%v); going on from the one before it, saved %s: what was delivered since comes again",
 			s.name, origin.Why, origin.Saved.Format(time.RFC3339)))
@@ -221,7 +222,7 @@ func (in *instance) begin(s *stream, now time.Time) {
 // broken joins the errors of the streams that stay out.
 func (in *instance) broken() error {
 	var errs []error
-	for _, l := range in.options.logs {
+	for _, l := range in.options.Logs {
 		if s := in.streams[in.key("", l)]; s.broken != nil {
 			errs = append(errs, fmt.Errorf("%s: %w", s.name, s.broken))
 		}
@@ -281,11 +282,11 @@ func pause(ctx context.Context, d time.Duration) bool {
 }
 
 func (in *instance) poll(ctx context.Context, s *stream, host string) {
-	keys := in.options.credentials
+	keys := in.options.Credentials
 	keys.Host, keys.Account = host, s.key.Account
 	p := &duo.Poller{
-		Name: s.name, Log: s.log, Window: in.options.window, Cursor: s.cursor, Logger: in.log, Gate: in.gate,
-		Client:  duo.NewClient(keys, in.transport, in.options.timeout, userAgent()),
+		Name: s.name, Log: s.log, Window: in.options.Window, Cursor: s.cursor, Logger: in.log, Gate: in.gate,
+		Client:  duo.NewClient(keys, in.transport, in.options.Timeout, userAgent()),
 		Deliver: in.deliverer(s, host),
 	}
 	defer func() {
@@ -302,8 +303,8 @@ func (in *instance) poll(ctx context.Context, s *stream, host string) {
 // of a child account is delivered even if the account has gone since: were it
 // given up half-way, its first parts would come again when the account does.
 func (in *instance) deliverer(s *stream, host string) func(context.Context, []duo.Record, duo.Cursor) error {
-	enc := record.NewEncoder(record.Options{Format: in.options.format, Exclude: in.options.exclude, Version: version})
-	part := min(batchPart, in.options.batchSize)
+	enc := record.NewEncoder(record.Options{Format: in.options.Format, Exclude: in.options.Exclude, Version: version})
+	part := min(batchPart, in.options.BatchSize)
 	total, said := 0, false
 	return func(_ context.Context, records []duo.Record, c duo.Cursor) error {
 		ctx, key := in.ctx, s.key
@@ -402,7 +403,7 @@ func (in *instance) Release(now time.Time) {
 	}
 	in.handed = nil
 	if in.taken++; in.taken >= growAfter {
-		in.limit, in.taken = min(in.limit*2, in.options.batchSize), 0
+		in.limit, in.taken = min(in.limit*2, in.options.BatchSize), 0
 	}
 	in.wakeSaver()
 }

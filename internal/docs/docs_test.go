@@ -149,7 +149,7 @@ func TestTargets(t *testing.T) {
 // those that the code writes.
 func TestTroubleshooting(t *testing.T) {
 	var code strings.Builder
-	for _, folder := range []string{"duo", "plugin", "checkpoint"} {
+	for _, folder := range []string{"duo", "plugin", "plugin/option", "checkpoint"} {
 		files, err := filepath.Glob(filepath.Join("..", "..", folder, "*.go"))
 		if err != nil || len(files) == 0 {
 			t.Fatal(folder, err)

@@ -31,8 +31,9 @@ var uses = map[string][]string{
 	"duo/duotest":   {},
 	"checkpoint":    {},
 	"plugin/record": {},
-	"plugin":        {"duo", "checkpoint", "plugin/record"},
-	"cmd/duoctl":    {"duo", "checkpoint", "plugin/record", "duo/duotest"},
+	"plugin/option": {"duo", "plugin/record"},
+	"plugin":        {"duo", "checkpoint", "plugin/option", "plugin/record"},
+	"cmd/duoctl":    {"duo", "checkpoint", "plugin/option", "plugin/record", "duo/duotest"},
 	"internal/docs": {"duo"}, // the README repeats its table of logs
 
 	"internal/scenario": {"duo", "plugin/record"}, // what arrives is compared with what they make

@@ -1,4 +1,4 @@
-package main
+package option
 
 import (
 	"slices"
@@ -44,16 +44,16 @@ func TestLikelyTypos(t *testing.T) {
 // TestTyposInOrder asks for the same lines in the same order at every start.
 func TestTyposInOrder(t *testing.T) {
 	get := config(keys + "api-host x\nlog x\nkey x\nsinces x\nprox x\ntimeouts x\nformats x")
-	first, err := parseOptions(get, today)
+	first, err := Parse(get, today)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(first.warnings) != 7 {
-		t.Errorf("there are %d warnings, want 7: %q", len(first.warnings), first.warnings)
+	if len(first.Warnings) != 7 {
+		t.Errorf("there are %d warnings, want 7: %q", len(first.Warnings), first.Warnings)
 	}
 	for range 20 {
-		again, _ := parseOptions(get, today)
-		if diff := cmp.Diff(first.warnings, again.warnings); diff != "" {
+		again, _ := Parse(get, today)
+		if diff := cmp.Diff(first.Warnings, again.Warnings); diff != "" {
 			t.Fatalf("(-first +again):\n%s", diff)
 		}
 	}
@@ -88,12 +88,12 @@ func TestNoTypoOfFluentBits(t *testing.T) {
 		db /tmp/x.db
 		parser json
 	`)
-	o, err := parseOptions(get, today)
+	o, err := Parse(get, today)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(o.warnings) > 0 {
-		t.Errorf("there are warnings: %q", o.warnings)
+	if len(o.Warnings) > 0 {
+		t.Errorf("there are warnings: %q", o.Warnings)
 	}
 }
 
@@ -109,7 +109,7 @@ func TestSlips(t *testing.T) {
 		if name == "" || len(name) < 3 {
 			t.Errorf("%q is too short to be taken for an option", name)
 		}
-		if slices.ContainsFunc(optionTable, func(row option) bool { return row.name == name || slices.Contains(row.aliases, name) }) {
+		if slices.ContainsFunc(table, func(row Row) bool { return row.Name == name || slices.Contains(row.Aliases, name) }) {
 			t.Errorf("%s is an option", name)
 		}
 	}
@@ -120,7 +120,7 @@ func TestSlips(t *testing.T) {
 
 // A missing option that is only misspelt is said together with its misspelling.
 func TestTyposOfRequiredOptions(t *testing.T) {
-	o, err := parseOptions(config("apihost api-0a1b2c3d.duosecurity.com\nintergration_key DI0000\nsecretkey abc\ninterval_sec 60"), today)
+	o, err := Parse(config("apihost api-0a1b2c3d.duosecurity.com\nintergration_key DI0000\nsecretkey abc\ninterval_sec 60"), today)
 	if err == nil {
 		t.Fatal("this was passed")
 	}
@@ -130,7 +130,7 @@ func TestTyposOfRequiredOptions(t *testing.T) {
 		"interval_sec is not an option of duo_in and has no effect; did you mean poll_interval?",
 		"secretkey is not an option of duo_in and has no effect; did you mean secret_key?",
 	}
-	if diff := cmp.Diff(want, o.warnings); diff != "" {
+	if diff := cmp.Diff(want, o.Warnings); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

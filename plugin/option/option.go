@@ -1,4 +1,11 @@
-package main
+// Package option is the table of duo_in's options: their names and defaults, what
+// the README says of them, and how each is read and checked. It promises that a
+// configuration's problems are all named at once, each with the key, the value and
+// what is allowed, and that no secret is among what it says.
+//
+// It reads the files that options name and makes nothing. Where settings come
+// from, and what becomes of them, is left to the plugin and to duoctl.
+package option
 
 import (
 	"errors"
@@ -17,34 +24,34 @@ import (
 	"duo_in/plugin/record"
 )
 
-// options are one [INPUT]'s settings, checked.
-type options struct {
-	credentials   duo.Credentials
-	secretKeyFile string
-	logs          []duo.Log
-	since         time.Time
-	sinceText     string // as it was written, for the log
-	window        duo.Window
-	checkpointDir string
-	settle        time.Duration
-	format        record.Format
-	exclude       []string
-	batchSize     int
-	timeout       time.Duration
-	transport     duo.TransportConfig
-	accounts      accounts
-	warnings      []string // what is allowed but probably not meant
+// Values are one [INPUT]'s settings, checked.
+type Values struct {
+	Credentials   duo.Credentials
+	SecretKeyFile string
+	Logs          []duo.Log
+	Since         time.Time
+	SinceText     string // as it was written, for the log
+	Window        duo.Window
+	CheckpointDir string // absolute
+	Settle        time.Duration
+	Format        record.Format
+	Exclude       []string
+	BatchSize     int           // bytes
+	Timeout       time.Duration // of one API call
+	Transport     duo.TransportConfig
+	Accounts      Accounts
+	Warnings      []string // what is allowed but probably not meant
 }
 
-// accounts says whose logs are pulled: those of the account that the keys belong
+// Accounts says whose logs are pulled: those of the account that the keys belong
 // to, or, of a service provider's child accounts, those of all or of some.
-type accounts struct {
-	all bool
-	ids []string
+type Accounts struct {
+	All bool
+	IDs []string
 }
 
-// any reports whether it is child accounts.
-func (a accounts) any() bool { return a.all || len(a.ids) > 0 }
+// Any reports whether it is child accounts.
+func (a Accounts) Any() bool { return a.All || len(a.IDs) > 0 }
 
 // Where streams are many, less is held of each.
 const (
@@ -52,148 +59,151 @@ const (
 	pageOfChild = 500  // records per call, at most
 )
 
-// option is one row of the table that everything about options comes from.
-type option struct {
-	name    string
-	aliases []string
-	def     string // default as a user would write it
-	initial string // what the README shows as the default where there is no def
-	help    string // for the README, in Markdown
-	set     func(o *options, value string, now time.Time) error
+// Row is one row of the table that everything about options comes from.
+type Row struct {
+	Name    string
+	Aliases []string
+	Default string // as a user would write it
+	Initial string // what the README shows as the default where there is none
+	Help    string // for the README, in Markdown
+	set     func(o *Values, value string, now time.Time) error
 }
 
-// optionTable is in the README's order. A set function sees the default where
-// the option is not set, and is not called where there is none.
-var optionTable = []option{
+// Table returns the options in the README's order.
+func Table() []Row { return slices.Clone(table) }
+
+// table is what Table returns. A set function sees the default where the option
+// is not set, and is not called where there is none.
+var table = []Row{
 	{
-		name: "api_host", initial: "required",
-		help: "The API hostname of the application: `api-XXXXXXXX.duosecurity.com` or `.duofederal.com`. A port may follow (a gateway, a test server).",
+		Name: "api_host", Initial: "required",
+		Help: "The API hostname of the application: `api-XXXXXXXX.duosecurity.com` or `.duofederal.com`. A port may follow (a gateway, a test server).",
 		set:  setHost,
 	},
 	{
-		name: "integration_key", aliases: []string{"ikey"}, initial: "required",
-		help: "The integration key of the Admin API application. `${ENV}` works, as everywhere in Fluent Bit.",
-		set: func(o *options, v string, _ time.Time) error {
-			o.credentials.IntegrationKey = v
+		Name: "integration_key", Aliases: []string{"ikey"}, Initial: "required",
+		Help: "The integration key of the Admin API application. `${ENV}` works, as everywhere in Fluent Bit.",
+		set: func(o *Values, v string, _ time.Time) error {
+			o.Credentials.IntegrationKey = v
 			return keyShape(v)
 		},
 	},
 	{
-		name: "secret_key", aliases: []string{"skey"}, initial: "required",
-		help: "Its secret key. Better kept out of the file: `${DUO_SECRET_KEY}`, or `secret_key_file`.",
-		set: func(o *options, v string, _ time.Time) error {
-			o.credentials.SecretKey = duo.NewSecret(v)
+		Name: "secret_key", Aliases: []string{"skey"}, Initial: "required",
+		Help: "Its secret key. Better kept out of the file: `${DUO_SECRET_KEY}`, or `secret_key_file`.",
+		set: func(o *Values, v string, _ time.Time) error {
+			o.Credentials.SecretKey = duo.NewSecret(v)
 			return keyShape(v)
 		},
 	},
 	{
-		name: "secret_key_file", initial: "-",
-		help: "Read the secret key from this file instead (a Docker or Kubernetes secret, a systemd credential). Exactly one of the two.",
+		Name: "secret_key_file", Initial: "-",
+		Help: "Read the secret key from this file instead (a Docker or Kubernetes secret, a systemd credential). Exactly one of the two.",
 		set:  setSecretFile,
 	},
 	{
-		name: "logs", def: "authentication, activity, telephony",
-		help: "Which [logs](#logs), separated by commas, or `all`, which leaves out those that Duo retires. One value, also in YAML: of several, Fluent Bit passes on only the first.",
+		Name: "logs", Default: "authentication, activity, telephony",
+		Help: "Which [logs](#logs), separated by commas, or `all`, which leaves out those that Duo retires. One value, also in YAML: of several, Fluent Bit passes on only the first.",
 		set:  setLogs,
 	},
 	{
-		name: "since", def: "24h",
-		help: "How far back the very first run begins: a duration (`90m`, `30d`), a date (its first moment in UTC, whatever TZ says), an RFC 3339 time, or `now`; at most 180 days. Ignored once there is a checkpoint, which the first start makes.",
+		Name: "since", Default: "24h",
+		Help: "How far back the very first run begins: a duration (`90m`, `30d`), a date (its first moment in UTC, whatever TZ says), an RFC 3339 time, or `now`; at most 180 days. Ignored once there is a checkpoint, which the first start makes.",
 		set:  setSince,
 	},
 	durationOption("poll_interval", "60s", time.Second, 24*time.Hour,
 		"Pause between calls per log once caught up. Duo asks for no more than one call a minute.",
-		func(o *options) *time.Duration { return &o.window.PollInterval }),
+		func(o *Values) *time.Duration { return &o.Window.PollInterval }),
 	durationOption("delay", "2m", 0, 24*time.Hour,
 		"Do not ask for events younger than this: Duo needs it to be consistent.",
-		func(o *options) *time.Duration { return &o.window.Delay }),
+		func(o *Values) *time.Duration { return &o.Window.Delay }),
 	durationOption("overlap", "5m", 0, 24*time.Hour,
 		"At each poll read this much again and drop what was delivered: events that Duo files late are not lost.",
-		func(o *options) *time.Duration { return &o.window.Overlap }),
+		func(o *Values) *time.Duration { return &o.Window.Overlap }),
 	{
-		name: "checkpoint_dir", def: "/var/lib/duo_in",
-		help: "Where the cursors live, on storage that outlasts the process. Files are made 0600 in folders 0700.",
-		set: func(o *options, v string, _ time.Time) (err error) {
-			o.checkpointDir, err = filepath.Abs(v)
+		Name: "checkpoint_dir", Default: "/var/lib/duo_in",
+		Help: "Where the cursors live, on storage that outlasts the process. Files are made 0600 in folders 0700.",
+		set: func(o *Values, v string, _ time.Time) (err error) {
+			o.CheckpointDir, err = filepath.Abs(v)
 			return err
 		},
 	},
 	durationOption("settle", "2s", 500*time.Millisecond, time.Minute,
 		"How long Fluent Bit must have had the events, unpaused, before their cursor is saved.",
-		func(o *options) *time.Duration { return &o.settle }),
+		func(o *Values) *time.Duration { return &o.Settle }),
 	{
-		name: "format", def: "json",
-		help: "[Shape of a record](#a-record). `json`: Duo's own object as it came, with `eventtype`, `host` and `event_id` added at the end. `flat`: the same on one level. `raw`: the same as one line of JSON in `message`. `cef`: ArcSight's Common Event Format in `message`.",
-		set: func(o *options, v string, _ time.Time) (err error) {
-			o.format, err = record.ParseFormat(v)
+		Name: "format", Default: "json",
+		Help: "[Shape of a record](#a-record). `json`: Duo's own object as it came, with `eventtype`, `host` and `event_id` added at the end. `flat`: the same on one level. `raw`: the same as one line of JSON in `message`. `cef`: ArcSight's Common Event Format in `message`.",
+		set: func(o *Values, v string, _ time.Time) (err error) {
+			o.Format, err = record.ParseFormat(v)
 			return err
 		},
 	},
 	{
-		name: "exclude", initial: "-",
-		help: "Fields to leave out, as paths in Duo's record, whatever the format: `access_device.epkey, user.groups`. At most 100.",
-		set: func(o *options, v string, _ time.Time) (err error) {
-			o.exclude, err = record.ParseExclude(v)
+		Name: "exclude", Initial: "-",
+		Help: "Fields to leave out, as paths in Duo's record, whatever the format: `access_device.epkey, user.groups`. At most 100.",
+		set: func(o *Values, v string, _ time.Time) (err error) {
+			o.Exclude, err = record.ParseExclude(v)
 			return err
 		},
 	},
 	{
-		name: "page_size", def: "1000",
-		help: "Records per call, 1 to 1000.",
-		set: func(o *options, v string, _ time.Time) error {
+		Name: "page_size", Default: "1000",
+		Help: "Records per call, 1 to 1000.",
+		set: func(o *Values, v string, _ time.Time) error {
 			n, err := strconv.Atoi(v)
 			if err != nil || n < 1 || n > 1000 {
 				return errors.New("give a whole number from 1 to 1000")
 			}
-			o.window.PageSize = n
+			o.Window.PageSize = n
 			return nil
 		},
 	},
 	{
-		name: "batch_size", def: "2M",
-		help: "Most bytes handed over at once, that is per second; 64K to 64M.",
-		set: func(o *options, v string, _ time.Time) (err error) {
-			o.batchSize, err = parseSize(v, 64<<10, 64<<20)
+		Name: "batch_size", Default: "2M",
+		Help: "Most bytes handed over at once, that is per second; 64K to 64M.",
+		set: func(o *Values, v string, _ time.Time) (err error) {
+			o.BatchSize, err = parseSize(v, 64<<10, 64<<20)
 			return err
 		},
 	},
 	durationOption("timeout", "30s", time.Second, 10*time.Minute,
 		"How long one API call may take.",
-		func(o *options) *time.Duration { return &o.timeout }),
+		func(o *Values) *time.Duration { return &o.Timeout }),
 	{
-		name: "proxy", initial: "environment",
-		help: "HTTP proxy (CONNECT) as `http://[user:password@]host:port`; by default the one in `HTTPS_PROXY`, if any.",
+		Name: "proxy", Initial: "environment",
+		Help: "HTTP proxy (CONNECT) as `http://[user:password@]host:port`; by default the one in `HTTPS_PROXY`, if any.",
 		set:  setProxy,
 	},
 	{
-		name: "ca_file", initial: "system",
-		help: "PEM file of further root certificates: an inspecting proxy's, a test server's. Verification cannot be switched off.",
-		set: func(o *options, v string, _ time.Time) error {
-			o.transport.CAFile = v
-			_, err := duo.NewTransport(o.transport)
+		Name: "ca_file", Initial: "system",
+		Help: "PEM file of further root certificates: an inspecting proxy's, a test server's. Verification cannot be switched off.",
+		set: func(o *Values, v string, _ time.Time) error {
+			o.Transport.CAFile = v
+			_, err := duo.NewTransport(o.Transport)
 			return err
 		},
 	},
 	{
-		name: "accounts", initial: "-",
-		help: "For managed service providers: pull the logs of child accounts, `all` or those of these account ids, separated by commas. The keys and `api_host` are then the parent's Accounts API application's. Duo is asked for the list of children every ten minutes: new ones are picked up. A record's `host` is its child's, and `account_id` is added. A call asks for at most 500 records. With ids, several inputs can share the work, and each log of each of them takes a file descriptor.",
+		Name: "accounts", Initial: "-",
+		Help: "For managed service providers: pull the logs of child accounts, `all` or those of these account ids, separated by commas. The keys and `api_host` are then the parent's Accounts API application's. Duo is asked for the list of children every ten minutes: new ones are picked up. A record's `host` is its child's, and `account_id` is added. A call asks for at most 500 records. With ids, several inputs can share the work, and each log of each of them takes a file descriptor.",
 		set:  setAccounts,
 	},
 }
 
-// getter returns an option's value as the configuration has it, "" where it is
+// Getter returns an option's value as the configuration has it, "" where it is
 // not set.
-type getter func(name string) string
+type Getter func(name string) string
 
-// parseOptions reads and checks all options. The error joins every problem
+// Parse reads and checks all options. The error joins every problem
 // there is, each naming the key, the value and what is allowed.
-func parseOptions(get getter, now time.Time) (options, error) {
-	var o options
+func Parse(get Getter, now time.Time) (Values, error) {
+	var o Values
 	var problems []error
-	for _, row := range optionTable {
+	for _, row := range table {
 		key, value := lookup(get, row)
 		if value == "" {
-			value = row.def
+			value = row.Default
 		}
 		if value == "" {
 			continue
@@ -212,30 +222,30 @@ func parseOptions(get getter, now time.Time) (options, error) {
 
 // lookup returns the name under which an option is set, its own before its
 // aliases, and the value.
-func lookup(get getter, row option) (key, value string) {
-	for _, name := range append([]string{row.name}, row.aliases...) {
+func lookup(get Getter, row Row) (key, value string) {
+	for _, name := range append([]string{row.Name}, row.Aliases...) {
 		if v := strings.TrimSpace(get(name)); v != "" {
 			return name, v
 		}
 	}
-	return row.name, ""
+	return row.Name, ""
 }
 
 // quoteValue shows a value in an error, unless it is or may hold a secret.
-func quoteValue(row option, value string) string {
-	secret := row.name == "secret_key" || secretShape.MatchString(strings.Trim(value, "\"'` "))
-	if secret || row.name == "proxy" && !safeProxy.MatchString(value) {
+func quoteValue(row Row, value string) string {
+	secret := row.Name == "secret_key" || secretShape.MatchString(strings.Trim(value, "\"'` "))
+	if secret || row.Name == "proxy" && !safeProxy.MatchString(value) {
 		return duo.Secret{}.String()
 	}
 	return strconv.Quote(value)
 }
 
 // required names what is missing, or there twice.
-func required(get getter) (problems []error) {
+func required(get Getter) (problems []error) {
 	missing := map[string]bool{}
-	for _, row := range optionTable {
+	for _, row := range table {
 		_, v := lookup(get, row)
-		missing[row.name] = v == ""
+		missing[row.Name] = v == ""
 	}
 	const hint = "; if it comes from an environment variable, that variable is not set"
 	if missing["api_host"] {
@@ -255,39 +265,39 @@ func required(get getter) (problems []error) {
 
 // warnTypos collects what may have been meant for an option; a missing one may
 // be among it.
-func (o *options) warnTypos(get getter) {
+func (o *Values) warnTypos(get Getter) {
 	typos := likelyTypos(get)
 	for _, typo := range slices.Sorted(maps.Keys(typos)) {
-		o.warnings = append(o.warnings, fmt.Sprintf("%s is not an option of duo_in and has no effect; did you mean %s?", typo, typos[typo]))
+		o.Warnings = append(o.Warnings, fmt.Sprintf("%s is not an option of duo_in and has no effect; did you mean %s?", typo, typos[typo]))
 	}
 }
 
 // warn collects what is allowed but probably not meant.
-func (o *options) warn() {
-	add := func(format string, args ...any) { o.warnings = append(o.warnings, fmt.Sprintf(format, args...)) }
-	if o.window.PollInterval < 10*time.Second {
-		add("poll_interval %s: Duo asks for no more than one call a minute and log, and limits those who make more", o.window.PollInterval)
+func (o *Values) warn() {
+	add := func(format string, args ...any) { o.Warnings = append(o.Warnings, fmt.Sprintf(format, args...)) }
+	if o.Window.PollInterval < 10*time.Second {
+		add("poll_interval %s: Duo asks for no more than one call a minute and log, and limits those who make more", o.Window.PollInterval)
 	}
-	if o.window.Delay < 2*time.Minute {
-		add("delay %s: Duo's logs are consistent only after 2m; events filed later than delay and overlap together can be missed", o.window.Delay)
+	if o.Window.Delay < 2*time.Minute {
+		add("delay %s: Duo's logs are consistent only after 2m; events filed later than delay and overlap together can be missed", o.Window.Delay)
 	}
-	for _, l := range o.logs {
+	for _, l := range o.Logs {
 		if l.Successor != "" && o.reads(l.Successor) {
 			add("logs: %s beside %s brings its events twice, in two forms; Duo retires %s", l.Name, l.Successor, l.Name)
 		}
 	}
-	if h := o.credentials.Host; h != "" && !duo.IsOwnHost(h) {
+	if h := o.Credentials.Host; h != "" && !duo.IsOwnHost(h) {
 		add("api_host %q is not one of Duo's own; that is right only for a gateway or a test server", h)
 	}
-	if v := os.Getenv("HTTPS_PROXY"); v != "" && o.transport.Proxy == nil {
+	if v := os.Getenv("HTTPS_PROXY"); v != "" && o.Transport.Proxy == nil {
 		if _, err := url.Parse(v); err != nil {
 			add("the environment's HTTPS_PROXY cannot be read and is ignored; write special characters of a password as %%XX, or set proxy")
 		}
 	}
-	if f := o.secretKeyFile; f != "" && readByOthers(f) {
+	if f := o.SecretKeyFile; f != "" && readByOthers(f) {
 		add("secret_key_file %s can be read by others (mode %04o); make it 0600, or 0640 with a group of duo_in's own", f, permissions(f))
 	}
-	if f := o.transport.CAFile; f != "" && permissions(f)&0o002 != 0 {
+	if f := o.Transport.CAFile; f != "" && permissions(f)&0o002 != 0 {
 		add("ca_file %s can be written to by every user (mode %04o), who could have another server taken for Duo; chmod o-w it", f, permissions(f))
 	}
 }
@@ -299,8 +309,8 @@ var (
 	secretShape = regexp.MustCompile(`^[0-9A-Za-z]{40}$`)
 )
 
-func setHost(o *options, v string, _ time.Time) (err error) {
-	if o.credentials.Host, err = duo.ParseHost(v); err != nil {
+func setHost(o *Values, v string, _ time.Time) (err error) {
+	if o.Credentials.Host, err = duo.ParseHost(v); err != nil {
 		return fmt.Errorf("%w; give the API hostname alone, such as api-XXXXXXXX.duosecurity.com (the Admin Panel shows it with the keys)", err)
 	}
 	return nil
@@ -316,7 +326,7 @@ func keyShape(v string) error {
 
 // setSecretFile reads the secret at once, so that a later change of the file
 // needs a restart, as a change of the configuration does.
-func setSecretFile(o *options, v string, _ time.Time) error {
+func setSecretFile(o *Values, v string, _ time.Time) error {
 	const most = 4 << 10
 	info, err := os.Stat(v)
 	switch {
@@ -336,11 +346,11 @@ func setSecretFile(o *options, v string, _ time.Time) error {
 	if secret == "" {
 		return errors.New("the file is empty; it must hold the secret key alone")
 	}
-	o.credentials.SecretKey, o.secretKeyFile = duo.NewSecret(secret), v
+	o.Credentials.SecretKey, o.SecretKeyFile = duo.NewSecret(secret), v
 	return keyShape(secret)
 }
 
-func setLogs(o *options, v string, _ time.Time) error {
+func setLogs(o *Values, v string, _ time.Time) error {
 	var unknown []string
 	for name := range strings.SplitSeq(v, ",") {
 		if name = strings.TrimSpace(name); name == "" {
@@ -352,11 +362,11 @@ func setLogs(o *options, v string, _ time.Time) error {
 		}
 		for _, l := range found {
 			if !o.reads(l.Name) {
-				o.logs = append(o.logs, l)
+				o.Logs = append(o.Logs, l)
 			}
 		}
 	}
-	if len(o.logs) == 0 && len(unknown) == 0 {
+	if len(o.Logs) == 0 && len(unknown) == 0 {
 		return errors.New("no log is named")
 	}
 	if len(unknown) > 0 && len(strings.Fields(v)) > 1 && !strings.Contains(v, ",") {
@@ -382,30 +392,30 @@ func namedLogs(name string) ([]duo.Log, error) {
 }
 
 // reads reports whether a log is one of those that are pulled.
-func (o *options) reads(log string) bool {
-	return slices.ContainsFunc(o.logs, func(l duo.Log) bool { return l.Name == log })
+func (o *Values) reads(log string) bool {
+	return slices.ContainsFunc(o.Logs, func(l duo.Log) bool { return l.Name == log })
 }
 
-func setAccounts(o *options, v string, _ time.Time) error {
+func setAccounts(o *Values, v string, _ time.Time) error {
 	for id := range strings.SplitSeq(v, ",") {
 		switch id = strings.TrimSpace(id); {
 		case id == "":
 		case strings.EqualFold(id, "all"):
-			o.accounts.all = true
+			o.Accounts.All = true
 		case !duo.AccountID.MatchString(id), strings.EqualFold(id, "self"):
 			return errors.New("an account id is made of at most 32 letters and digits, such as DAXXXXXXXXXXXXXXXXXX; separate several by commas")
-		case !slices.Contains(o.accounts.ids, id):
-			o.accounts.ids = append(o.accounts.ids, id)
+		case !slices.Contains(o.Accounts.IDs, id):
+			o.Accounts.IDs = append(o.Accounts.IDs, id)
 		}
 	}
-	if o.accounts.all == (len(o.accounts.ids) > 0) {
+	if o.Accounts.All == (len(o.Accounts.IDs) > 0) {
 		return errors.New("give all, or the ids of child accounts, separated by commas")
 	}
-	o.window.MaxSeen, o.window.PageSize = seenOfChild, min(o.window.PageSize, pageOfChild)
+	o.Window.MaxSeen, o.Window.PageSize = seenOfChild, min(o.Window.PageSize, pageOfChild)
 	return nil
 }
 
-func setSince(o *options, v string, now time.Time) error {
+func setSince(o *Values, v string, now time.Time) error {
 	const max = 180 * 24 * time.Hour
 	t, err := parseSince(v, now)
 	switch {
@@ -416,7 +426,7 @@ func setSince(o *options, v string, now time.Time) error {
 	case now.Sub(t) > max:
 		return errors.New("further back than the 180 days that Duo keeps; give at most 180d")
 	}
-	o.since, o.sinceText = t, v
+	o.Since, o.SinceText = t, v
 	return nil
 }
 
@@ -436,19 +446,19 @@ func parseSince(v string, now time.Time) (time.Time, error) {
 	return now.Add(-d), nil
 }
 
-func setProxy(o *options, v string, _ time.Time) error {
+func setProxy(o *Values, v string, _ time.Time) error {
 	u, err := url.Parse(v)
 	if err != nil || u.Hostname() == "" || (u.Scheme != "http" && u.Scheme != "https") || strings.Trim(u.Path, "/")+u.RawQuery+u.Fragment != "" {
 		// The cause is left out: it repeats the value, which may hold a password.
 		return errors.New("give it as http://host:port")
 	}
-	o.transport.Proxy = u
+	o.Transport.Proxy = u
 	return nil
 }
 
 // durationOption is a row whose value is a duration within bounds.
-func durationOption(name, def string, min, max time.Duration, help string, field func(*options) *time.Duration) option {
-	return option{name: name, def: def, help: help, set: func(o *options, v string, _ time.Time) error {
+func durationOption(name, def string, min, max time.Duration, help string, field func(*Values) *time.Duration) Row {
+	return Row{Name: name, Default: def, Help: help, set: func(o *Values, v string, _ time.Time) error {
 		d, err := parseDuration(v)
 		if err != nil {
 			return fmt.Errorf("give a number with its unit (s, m, h, d), such as %s", def)

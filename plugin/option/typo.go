@@ -1,4 +1,4 @@
-package main
+package option
 
 import (
 	"slices"
@@ -8,10 +8,10 @@ import (
 // likelyTypos looks for settings that were probably meant to be options: Fluent
 // Bit passes unknown keys without a word and offers no list of them, but each
 // can be asked for. So every name at one slip's distance from an option is.
-func likelyTypos(get getter) map[string]string {
+func likelyTypos(get Getter) map[string]string {
 	var known []string
-	for _, row := range optionTable {
-		known = append(append(known, row.name), row.aliases...)
+	for _, row := range table {
+		known = append(append(known, row.Name), row.Aliases...)
 	}
 	found := map[string]string{}
 	for other, name := range otherNames {

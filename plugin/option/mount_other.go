@@ -1,6 +1,6 @@
 //go:build !linux
 
-package main
+package option
 
 // mountedSecret is for what containers mount, on Linux.
 func mountedSecret(string) bool { return false }
