@@ -142,7 +142,7 @@ func (d *Directory) Run(ctx context.Context) error {
 func (d *Directory) failed(err error) time.Duration {
 	t := diagnoseList(err)
 	if d.kind != t.kind {
-		d.Logger.Log(context.Background(), t.level, "list of child accounts: "+t.text+"; the accounts that are known are pulled on")
+		d.Logger.Log(context.Background(), t.level, "list of child accounts: "+t.line()+"; the accounts that are known are pulled on")
 	}
 	if d.kind == "" {
 		d.since, d.calls, d.backoff = time.Now(), 0, backoff.NewExponentialBackOff()
@@ -171,9 +171,9 @@ func diagnoseList(err error) trouble {
 	t := diagnose(err, source{log: Log{Default: true}})
 	switch {
 	case errors.Is(err, errNotList), errors.Is(err, ErrTooLarge):
-		t = trouble{kind: "list", level: slog.LevelWarn, text: "Duo's answer cannot be used: " + err.Error() + "; retrying"}
+		t = trouble{kind: "list", level: slog.LevelWarn, text: "Duo's answer cannot be used: " + err.Error(), next: retrying}
 	case errors.As(err, &api) && (api.Status == http.StatusForbidden || api.Status == http.StatusNotFound):
-		t.text = fmt.Sprintf("Duo denies access (%v): with the option accounts, integration_key and secret_key are those of the parent account's Accounts API application, and api_host is its host; trying again every 5 minutes", api)
+		t.text = fmt.Sprintf("Duo denies access (%v): with the option accounts, integration_key and secret_key are those of the parent account's Accounts API application, and api_host is its host", api)
 	}
 	return t
 }

@@ -144,7 +144,7 @@ func TestDiagnoseList(t *testing.T) {
 		{ErrTooLarge, "cannot be used: the answer is larger"},
 		{errors.New("connection refused"), "Duo cannot be reached"},
 	} {
-		if got := diagnoseList(tc.err).text; !strings.Contains(got, tc.want) || strings.Contains(got, "option logs") || strings.Contains(got, "fewer records") {
+		if got := diagnoseList(tc.err).line(); !strings.Contains(got, tc.want) || strings.Contains(got, "option logs") || strings.Contains(got, "fewer records") {
 			t.Errorf("%v: %q, want %q in it", tc.err, got, tc.want)
 		}
 	}

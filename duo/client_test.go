@@ -121,7 +121,7 @@ func TestTLSIsVerified(t *testing.T) {
 			if err == nil || calls.Load() > 0 {
 				t.Fatalf("error %v, %d requests reached the server", err, calls.Load())
 			}
-			if text := diagnose(err, source{log: logs[0]}).text; !strings.Contains(text, tc.want) || !strings.Contains(text, "Duo cannot be reached") {
+			if text := diagnose(err, source{log: logs[0]}).line(); !strings.Contains(text, tc.want) || !strings.Contains(text, "Duo cannot be reached") {
 				t.Errorf("log line %q, want one with %q", text, tc.want)
 			}
 			mustNotTell(t, err)
@@ -133,7 +133,7 @@ func TestTLSIsVerified(t *testing.T) {
 // secret, nor the noise of the URL.
 func mustNotTell(t *testing.T, err error) {
 	t.Helper()
-	text := fmt.Sprintf("%v %+v %#v %s", err, err, err, diagnose(err, source{log: logs[0]}).text)
+	text := fmt.Sprintf("%v %+v %#v %s", err, err, err, diagnose(err, source{log: logs[0]}).line())
 	for _, secret := range []string{testSecret, "Authorization", "Basic ", "hunter2", "next_offset=1"} {
 		if strings.Contains(text, secret) {
 			t.Errorf("%q is in %s", secret, text)
@@ -227,7 +227,7 @@ func TestRedirectIsNotFollowed(t *testing.T) {
 					t.Fatalf("error %v, want HTTP %d", err, status)
 				}
 				want := fmt.Sprintf("the answer is a redirect to %s (HTTP %d), which is not followed: check api_host and proxy; trying again every 5 minutes", named, status)
-				if text := diagnose(err, source{log: logs[0]}).text; text != want {
+				if text := diagnose(err, source{log: logs[0]}).line(); text != want {
 					t.Errorf("log line %q, want %q", text, want)
 				}
 			}

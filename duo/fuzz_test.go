@@ -34,11 +34,11 @@ func FuzzRefusal(f *testing.F) {
 			return
 		}
 		d := diagnose(err, source{log: logs[0]})
-		if d.wait < 0 || d.wait > time.Hour || d.text == "" || len(d.text) > 4000+len(location)+len(kind) {
-			t.Errorf("wait %v, a line of %d bytes: %.200s", d.wait, len(d.text), d.text)
+		if d.wait < 0 || d.wait > time.Hour || d.line() == "" || len(d.line()) > 4000+len(location)+len(kind) {
+			t.Errorf("wait %v, a line of %d bytes: %.200s", d.wait, len(d.line()), d.line())
 		}
-		if strings.Contains(d.text, testSecret) {
-			t.Errorf("the secret is in %q", d.text)
+		if strings.Contains(d.line(), testSecret) {
+			t.Errorf("the secret is in %q", d.line())
 		}
 	})
 }

@@ -166,7 +166,7 @@ func (p *Poller) failed(err error) time.Duration {
 		t = refusedOffset(err)
 	}
 	if p.state.kind != t.kind {
-		p.Logger.Log(context.Background(), t.level, p.Name+": "+t.text)
+		p.Logger.Log(context.Background(), t.level, p.Name+": "+t.line())
 	}
 	if p.state.kind == "" {
 		p.state.since = time.Now()

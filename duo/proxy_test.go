@@ -100,7 +100,7 @@ func TestProxyRefuses(t *testing.T) {
 				t.Fatal("the proxy was passed by")
 			}
 			mustNotTell(t, err)
-			if text := diagnose(err, source{log: logs[0]}).text; !strings.Contains(text, tc.want) || strings.ContainsAny(text, "\r\n\x1b") {
+			if text := diagnose(err, source{log: logs[0]}).line(); !strings.Contains(text, tc.want) || strings.ContainsAny(text, "\r\n\x1b") {
 				t.Errorf("log line %.500q, want one with %q", text, tc.want)
 			}
 		})

@@ -28,8 +28,17 @@ type trouble struct {
 	kind  string
 	level slog.Level
 	text  string        // cause and remedy
+	next  string        // what the poller does meanwhile
 	wait  time.Duration // 0: by back-off
 }
+
+// line is what the log says.
+func (t trouble) line() string { return t.text + t.next }
+
+const (
+	retrying       = "; retrying"
+	retryingRarely = "; trying again every 5 minutes"
+)
 
 // pageTrouble is the kind of an answer that is no page, or none that leads on.
 const pageTrouble = "page"
@@ -54,24 +63,24 @@ func diagnose(err error, from source) trouble {
 	case errors.As(err, &limit):
 		return trouble{
 			kind: "429", level: slog.LevelWarn, wait: max(rateLimitWait, limit.RetryAfter),
-			text: "Duo limits the calls (HTTP 429); waiting at least a minute and going on slower",
+			text: "Duo limits the calls (HTTP 429)", next: "; waiting at least a minute and going on slower",
 		}
 	case errors.As(err, &api):
 		return diagnoseAPI(api, from)
 	case errors.Is(err, ErrTooLarge):
-		return trouble{kind: "large", level: slog.LevelWarn, text: err.Error() + "; asking for fewer records per call, and if that is not enough, for their beginning"}
+		return trouble{kind: "large", level: slog.LevelWarn, text: err.Error(), next: "; asking for fewer records per call, and if that is not enough, for their beginning"}
 	case errors.Is(err, ErrPaging), errors.Is(err, ErrNotPage):
-		return trouble{kind: pageTrouble, level: slog.LevelWarn, text: "Duo's answer cannot be used: " + err.Error() + "; retrying"}
+		return trouble{kind: pageTrouble, level: slog.LevelWarn, text: "Duo's answer cannot be used: " + err.Error(), next: retrying}
 	}
 	kind, remedy := unreachable(err)
-	return trouble{kind: kind, level: slog.LevelWarn, text: "Duo cannot be reached: " + err.Error() + remedy + "; retrying"}
+	return trouble{kind: kind, level: slog.LevelWarn, text: "Duo cannot be reached: " + err.Error() + remedy, next: retrying}
 }
 
 func diagnoseAPI(e *APIError, from source) trouble {
-	t := trouble{kind: fmt.Sprint(e.Status, "/", e.Code), level: slog.LevelError, wait: operatorWait}
+	t := trouble{kind: fmt.Sprint(e.Status, "/", e.Code), level: slog.LevelError, next: retryingRarely, wait: operatorWait}
 	switch {
 	case e.Status == http.StatusBadRequest:
-		t.text = fmt.Sprintf("Duo refuses the request (%v); trying again every 5 minutes", e)
+		t.text = fmt.Sprintf("Duo refuses the request (%v)", e)
 		return t
 	case e.Status == http.StatusUnauthorized:
 		t.text = fmt.Sprintf("Duo refuses the keys (%v): %s", e, remedyKeys(e))
@@ -84,8 +93,8 @@ func diagnoseAPI(e *APIError, from source) trouble {
 	case e.Location != "":
 		t.text = fmt.Sprintf("the answer is a redirect to %s (HTTP %d), which is not followed: check api_host and proxy", host(e.Location), e.Status)
 	default:
-		t.level, t.wait = slog.LevelWarn, 0
-		t.text = fmt.Sprintf("Duo answers with an error (%v); retrying", e)
+		t.level, t.next, t.wait = slog.LevelWarn, retrying, 0
+		t.text = fmt.Sprintf("Duo answers with an error (%v)", e)
 		return t
 	}
 	if e.Status != http.StatusUnauthorized && !from.log.Default {
@@ -94,7 +103,6 @@ func diagnoseAPI(e *APIError, from source) trouble {
 	if e.Status != http.StatusUnauthorized && from.log.Successor != "" {
 		t.text += fmt.Sprintf("; Duo retires it, its events are in %s too", from.log.Successor)
 	}
-	t.text += "; trying again every 5 minutes"
 	return t
 }
 

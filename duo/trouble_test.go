@@ -84,9 +84,9 @@ func TestDiagnoseGolden(t *testing.T) {
 			t.Fatal(err)
 		}
 		d := diagnose(tc.err, source{l, tc.of})
-		fmt.Fprintf(&b, "%s: kind %s, %v, wait %v\n    %s\n", tc.name, d.kind, d.level, d.wait, d.text)
-		if d.kind == "" || strings.Contains(d.text, "hunter2") {
-			t.Errorf("%s: line %q, kind %q", tc.name, d.text, d.kind)
+		fmt.Fprintf(&b, "%s: kind %s, %v, wait %v\n    %s\n", tc.name, d.kind, d.level, d.wait, d.line())
+		if d.kind == "" || strings.Contains(d.line(), "hunter2") {
+			t.Errorf("%s: line %q, kind %q", tc.name, d.line(), d.kind)
 		}
 	}
 	golden := filepath.Join("testdata", "trouble.golden")
