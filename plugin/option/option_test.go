@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -708,25 +707,11 @@ func FuzzOptions(f *testing.F) {
 	})
 }
 
-// swallowed are the keys that Fluent Bit takes for itself and no plugin ever
-// sees; a * stands for any ending (src/flb_input.c:flb_input_set_property).
-var swallowed = []string{
-	"tag", "log_level", "log_suppress_interval", "routable", "alias", "mem_buf_limit", "listen", "host", "port", "ipv6",
-	"net.*", "oauth2*", "tls", "tls.*", "storage.*", "threaded", "thread.*", "rate_*", "name", "routes", "processors",
-}
-
-func isSwallowed(name string) bool {
-	return slices.ContainsFunc(swallowed, func(key string) bool {
-		prefix, open := strings.CutSuffix(key, "*")
-		return name == key || open && strings.HasPrefix(name, prefix)
-	})
-}
-
 func TestOptionsReachThePlugin(t *testing.T) {
 	taken := map[string]bool{}
 	for _, row := range table {
 		for _, name := range append([]string{row.Name}, row.Aliases...) {
-			if isSwallowed(name) {
+			if isFluentBits(name) {
 				t.Errorf("Fluent Bit keeps %s for itself", name)
 			}
 			if taken[name] {

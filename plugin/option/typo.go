@@ -55,3 +55,42 @@ func slips(name string) []string {
 	}
 	return out
 }
+
+// fluentBits are the keys that Fluent Bit takes for itself and no plugin ever
+// sees; a * stands for any ending (src/flb_input.c:flb_input_set_property).
+var fluentBits = []string{
+	"tag", "log_level", "log_suppress_interval", "routable", "alias", "mem_buf_limit", "listen", "host", "port", "ipv6",
+	"net.*", "oauth2*", "tls", "tls.*", "storage.*", "threaded", "thread.*", "rate_*", "name", "routes", "processors",
+}
+
+func isFluentBits(name string) bool {
+	return slices.ContainsFunc(fluentBits, func(key string) bool {
+		prefix, open := strings.CutSuffix(key, "*")
+		return name == key || open && strings.HasPrefix(name, prefix)
+	})
+}
+
+// Unknown returns those of an [INPUT]'s keys that are options of neither duo_in nor
+// Fluent Bit, but for the likely slips, which Parse warns of. Only who reads the
+// configuration itself can know them all.
+func Unknown(keys []string) (unknown []string) {
+	known := map[string]bool{}
+	for _, row := range table {
+		for _, name := range append([]string{row.Name}, row.Aliases...) {
+			known[name] = true
+		}
+	}
+	slips := likelyTypos(func(name string) string {
+		if slices.ContainsFunc(keys, func(key string) bool { return strings.EqualFold(key, name) }) {
+			return name
+		}
+		return ""
+	})
+	for _, key := range keys {
+		name := strings.ToLower(key)
+		if !known[name] && slips[name] == "" && !isFluentBits(name) && !slices.Contains(unknown, key) {
+			unknown = append(unknown, key)
+		}
+	}
+	return unknown
+}

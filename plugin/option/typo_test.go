@@ -103,7 +103,7 @@ func TestSlips(t *testing.T) {
 	asked := map[string]bool{}
 	likelyTypos(func(name string) string { asked[name] = true; return "" })
 	for name := range asked {
-		if isSwallowed(name) {
+		if isFluentBits(name) {
 			t.Errorf("%s is a key of Fluent Bit's", name)
 		}
 		if name == "" || len(name) < 3 {
@@ -131,6 +131,13 @@ func TestTyposOfRequiredOptions(t *testing.T) {
 		"secretkey is not an option of duo_in and has no effect; did you mean secret_key?",
 	}
 	if diff := cmp.Diff(want, o.Warnings); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestUnknown(t *testing.T) {
+	got := Unknown([]string{"Name", "TAG", "storage.type", "Api_Host", "ikey", "api-host", "sinc", "description", "Parser", "description"})
+	if diff := cmp.Diff([]string{"description", "Parser"}, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
