@@ -41,6 +41,10 @@ for: for a demonstration in which events appear at once, shorten both, as the pr
 With -children it is a managed service provider's Duo: the Accounts API lists that many child accounts, each with logs of its
 own, at a host of its own, which here is a port: the n-th listens n ports behind -listen.
 
+With -at, which can be given again and again, something happens that long after the start: a burst of so many events in each
+log, spread over ten seconds, or for some time an outage (503), limited (429), rejected (400), denied (403) or missing (404)
+calls, a reset of each connection, or a hang, when no call is answered.
+
 The keys are constants that open nothing, and who reaches the server can read all of it, so it listens on the loopback
 interface only unless -public is given.
 
@@ -49,6 +53,8 @@ examples:
   duoctl sim -backlog 100000 -rate 0    watch a backlog being caught up with
   duoctl sim -budget 10 -latency 300ms  a Duo that is far away and strict
   duoctl sim -children 20 -churn 1m     a service provider whose customers come and go
+  duoctl sim -at '1m burst 5000' -at '2m outage 90s' -at '5m limited 2m'
+                                        a bad day, to see what monitoring and alerts make of it
 `
 
 // Bounds that keep a slip of the finger from filling the memory: a record takes up to 1.8 KB.
@@ -75,6 +81,7 @@ type simOptions struct {
 	children               int
 	seed                   uint64
 	quirks                 float64
+	happenings             []happening
 }
 
 func parseSim(args []string, stdout io.Writer) (simOptions, error) {
@@ -98,6 +105,11 @@ func parseSim(args []string, stdout io.Writer) (simOptions, error) {
 	f.Uint64Var(&o.seed, "seed", 0, "`number` from which all records are made; 0 takes one from the clock")
 	f.IntVar(&o.children, "children", 0, fmt.Sprintf("child `accounts`, at most %d", maxChildren))
 	f.DurationVar(&o.churn, "churn", 0, "`time` after which a child goes and the one that went before comes back; 0 for never")
+	f.Func("at", "`what` happens and when, as \"1m outage 30s\"; can be given more than once", func(text string) error {
+		h, err := parseHappening(text)
+		o.happenings = append(o.happenings, h)
+		return err
+	})
 	f.DurationVar(&o.limit, "for", 0, "`time` after which the server ends; 0 for never")
 	f.BoolVar(&o.verbose, "v", false, "print a line for each call")
 	if err := parse(f, args, stdout, simHelp); err != nil {
@@ -162,6 +174,11 @@ func (o simOptions) check() error {
 		{"-quirks", o.quirks, o.quirks >= 0 && o.quirks <= 1, "0 to 1"},
 		{"-for", o.limit, o.limit >= 0, "0 or more"},
 	}
+	for _, h := range o.happenings {
+		if most := rate * int(burstLength.Seconds()); h.events > most {
+			return fmt.Errorf("-at %q: want a burst of at most %d events", h.text, most)
+		}
+	}
 	for _, r := range ranges {
 		if !r.ok {
 			return fmt.Errorf("%s %q: want %s", r.name, fmt.Sprint(r.value), r.want)
@@ -195,6 +212,7 @@ func runSim(args []string, stdout, stderr io.Writer) error {
 		defer cancel()
 	}
 	begin := time.Now()
+	o.plan(sim.server, begin)
 	var work sync.WaitGroup
 	for i, a := range sim.accounts {
 		for log, g := range sim.generators[i] {
@@ -202,6 +220,7 @@ func runSim(args []string, stdout, stderr io.Writer) error {
 		}
 	}
 	work.Go(func() { o.rotate(ctx, sim, stdout, stderr) })
+	work.Go(func() { o.announce(ctx, begin, stdout) })
 	<-ctx.Done()
 	sim.running.Close()
 	work.Wait()
@@ -283,14 +302,18 @@ func (o simOptions) fill(account *duotest.Account, seed uint64, now time.Time) m
 	return generators
 }
 
-// trickle adds events of the present to an account, while it is there, until the context ends. What a late tick has missed
-// it makes up for.
+// trickle adds events of the present, bursts too, to an account, while it is there, until the context ends. What a late tick
+// has missed it makes up for.
 func (o simOptions) trickle(ctx context.Context, account func() *duotest.Account, log string, g *duotest.Generator) {
-	if o.rate == 0 {
+	rate := o.rate
+	if len(o.happenings) > 0 {
+		rate = max(rate, 1) // a burst does not wait for a slow rate
+	}
+	if rate == 0 {
 		return
 	}
 	begin, made := time.Now(), 0
-	ticks := time.NewTicker(max(time.Duration(float64(time.Second)/o.rate), 20*time.Millisecond))
+	ticks := time.NewTicker(max(time.Duration(float64(time.Second)/rate), 20*time.Millisecond))
 	defer ticks.Stop()
 	for {
 		select {
@@ -313,7 +336,7 @@ func (o simOptions) trickle(ctx context.Context, account func() *duotest.Account
 // due returns how many events are to be made after this time, of which so many are. On a machine under load a tick can bear
 // an earlier time than the one before: then none.
 func (o simOptions) due(passed time.Duration, made int) int {
-	return max(0, int(passed.Seconds()*o.rate)-made)
+	return max(0, int(passed.Seconds()*o.rate)+o.bursts(passed)-made)
 }
 
 // access is what a client needs to know.
