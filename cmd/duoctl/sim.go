@@ -71,17 +71,18 @@ var knownLogs = duotest.AllLogs()
 
 // simOptions are the flags of sim.
 type simOptions struct {
-	listen, dir, readyFile string
-	public, verbose        bool
-	names, logs            []string
-	backlog, keep, budget  int
-	rate                   float64
-	delay, latency         time.Duration
-	span, limit, churn     time.Duration
-	children               int
-	seed                   uint64
-	quirks                 float64
-	happenings             []happening
+	listen, dir           string
+	readyFile, inputFile  string
+	public, verbose       bool
+	names, logs           []string
+	backlog, keep, budget int
+	rate                  float64
+	delay, latency        time.Duration
+	span, limit, churn    time.Duration
+	children              int
+	seed                  uint64
+	quirks                float64
+	happenings            []happening
 }
 
 func parseSim(args []string, stdout io.Writer) (simOptions, error) {
@@ -93,6 +94,7 @@ func parseSim(args []string, stdout io.Writer) (simOptions, error) {
 	f.StringVar(&names, "names", "", "further `hosts` that clients reach the server by, for its certificate, separated by commas;\nthe first stands in what is printed")
 	f.StringVar(&o.dir, "dir", "sim", "`folder` for ca.pem, made if it is missing")
 	f.StringVar(&o.readyFile, "ready-file", "", "`file` written once the server listens: DUO_API_HOST, DUO_INTEGRATION_KEY, DUO_SECRET_KEY and\nDUO_CA_FILE as KEY=VALUE lines")
+	f.StringVar(&o.inputFile, "input-file", "", "`file` that the printed [INPUT] section is written to as well, for a configuration to @INCLUDE")
 	f.StringVar(&logs, "logs", strings.Join(duotest.Logs(), ","), "`logs` that have records, separated by commas, or all; there are also\nadministrator, offline_enrollment, telephony_v1, trust_monitor")
 	f.IntVar(&o.backlog, "backlog", 1000, "`records` that each log of each account begins with; unless it is given, fewer with many children")
 	f.DurationVar(&o.span, "span", 12*time.Hour, "`time` over which the backlog is spread, up to now; at most 4320h (180 days)")
@@ -342,7 +344,10 @@ func (o simOptions) due(passed time.Duration, made int) int {
 // access is what a client needs to know.
 type access struct{ host, caFile string }
 
-// publish writes ca.pem and the ready file, and returns what a client needs to know.
+// checkpoints is the folder that duo_in keeps them in.
+func (a access) checkpoints() string { return filepath.Join(filepath.Dir(a.caFile), "checkpoints") }
+
+// publish writes ca.pem, the [INPUT] section and, when the others are there, the ready file, and returns what a client needs to know.
 func (o simOptions) publish(running *duotest.Running) (access, error) {
 	dir, err := filepath.Abs(o.dir)
 	if err != nil {
@@ -355,6 +360,11 @@ func (o simOptions) publish(running *duotest.Running) (access, error) {
 	// Readable for all, whatever the umask: Fluent Bit often runs as another user, or in a container.
 	if err := renameio.WriteFile(a.caFile, running.CAPEM, 0o644, renameio.WithStaticPermissions(0o644)); err != nil {
 		return access{}, fmt.Errorf("write CA certificate: %w", err)
+	}
+	if o.inputFile != "" {
+		if err := renameio.WriteFile(o.inputFile, []byte(o.input(a)), 0o644, renameio.WithStaticPermissions(0o644)); err != nil {
+			return access{}, fmt.Errorf("write -input-file: %w", err)
+		}
 	}
 	if o.readyFile == "" {
 		return a, nil
@@ -397,8 +407,14 @@ func (o simOptions) greeting(a access, children []*duotest.Account) string {
 	if n := len(children); n > 0 {
 		fmt.Fprintf(&b, "So has each of %d child accounts, from %s at %s to %s at %s.\n", n, children[0].ID, children[0].Host, children[n-1].ID, children[n-1].Host)
 	}
-	b.WriteByte('\n')
-	checkpoints := filepath.Join(filepath.Dir(a.caFile), "checkpoints")
+	b.WriteString("\n# storage.type filesystem needs a storage.path in [SERVICE]; fluent-bit.conf.example has one.\n" + o.input(a))
+	b.WriteString("\nEvery start is a new Duo with a new CA: restart Fluent Bit too. It goes on from its checkpoints.\n")
+	fmt.Fprintf(&b, "To begin anew, stop Fluent Bit and rm -r %s\n\n", a.checkpoints())
+	return b.String()
+}
+
+// input is the [INPUT] section that points duo_in at the server.
+func (o simOptions) input(a access) string {
 	settings := [][2]string{
 		{"name", "duo"},
 		{"tag", "duo"},
@@ -407,7 +423,7 @@ func (o simOptions) greeting(a access, children []*duotest.Account) string {
 		{"integration_key", duotest.IntegrationKey},
 		{"secret_key", duotest.SecretKey},
 		{"ca_file", a.caFile},
-		{"checkpoint_dir", checkpoints},
+		{"checkpoint_dir", a.checkpoints()},
 		{"logs", strings.Join(o.logs, ", ")},
 		{"delay", o.delay.String()},
 	}
@@ -420,12 +436,11 @@ func (o simOptions) greeting(a access, children []*duotest.Account) string {
 	if o.delay < 10*time.Second {
 		settings = append(settings, [2]string{"poll_interval", "2s"})
 	}
-	b.WriteString("# storage.type filesystem needs a storage.path in [SERVICE]; fluent-bit.conf.example has one.\n[INPUT]\n")
+	var b strings.Builder
+	b.WriteString("[INPUT]\n")
 	for _, s := range settings {
 		fmt.Fprintf(&b, "    %-16s %s\n", s[0], s[1])
 	}
-	b.WriteString("\nEvery start is a new Duo with a new CA: restart Fluent Bit too. It goes on from its checkpoints.\n")
-	fmt.Fprintf(&b, "To begin anew, stop Fluent Bit and rm -r %s\n\n", checkpoints)
 	return b.String()
 }
 
