@@ -16,6 +16,7 @@ import (
 type Receiver struct {
 	Addr string // host:port
 
+	tls    *tls.Config // nil without
 	closer interface{ Close() error }
 	done   sync.WaitGroup
 
@@ -39,31 +40,29 @@ func NewReceiver(network string) (*Receiver, error) {
 		r.done.Go(func() { r.datagrams(pc) })
 		return r, nil
 	}
-	return r.listen(network, "127.0.0.1:0")
-}
-
-// Reopen takes the closed Receiver's place: a collector that is up again. It has none of its lines.
-func (r *Receiver) Reopen() (*Receiver, error) {
-	return (&Receiver{conns: map[net.Conn]bool{}}).listen("tcp", r.Addr)
-}
-
-func (r *Receiver) listen(network, addr string) (*Receiver, error) {
-	l, err := net.Listen(network, addr)
-	if err != nil {
-		return nil, fmt.Errorf("receiver: %w", err)
-	}
-	r.Addr, r.closer = l.Addr().String(), l
-	r.done.Go(func() { r.accept(l) })
-	return r, nil
+	return r.listen("127.0.0.1:0")
 }
 
 // NewTLSReceiver listens over TLS, with a certificate that its clients trust.
 func NewTLSReceiver(certificate tls.Certificate) (*Receiver, error) {
-	l, err := tls.Listen("tcp", "127.0.0.1:0", &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12})
+	config := &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12}
+	return (&Receiver{conns: map[net.Conn]bool{}, tls: config}).listen("127.0.0.1:0")
+}
+
+// Reopen takes the closed Receiver's place, one of TCP or TLS: a collector that is up again. It has none of its lines.
+func (r *Receiver) Reopen() (*Receiver, error) {
+	return (&Receiver{conns: map[net.Conn]bool{}, tls: r.tls}).listen(r.Addr)
+}
+
+func (r *Receiver) listen(addr string) (*Receiver, error) {
+	l, err := net.Listen("tcp", addr)
 	if err != nil {
 		return nil, fmt.Errorf("receiver: %w", err)
 	}
-	r := &Receiver{conns: map[net.Conn]bool{}, Addr: l.Addr().String(), closer: l}
+	r.Addr, r.closer = l.Addr().String(), l
+	if r.tls != nil {
+		l = tls.NewListener(l, r.tls)
+	}
 	r.done.Go(func() { r.accept(l) })
 	return r, nil
 }
