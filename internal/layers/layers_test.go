@@ -37,6 +37,7 @@ var uses = map[string][]string{
 	"internal/docs": {"duo"}, // the README repeats its table of logs
 
 	"internal/scenario": {"duo", "plugin/record"}, // what arrives is compared with what they make
+	"internal/siem":     {"plugin/record"},        // so it is here
 	"internal/*":        doubles,                  // these look at the product from outside
 }
 

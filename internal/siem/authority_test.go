@@ -1,0 +1,101 @@
+//go:build cgo
+
+package siem
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// authority is a certificate authority of the test's own, as a company has one
+// for its receivers.
+type authority struct {
+	t    *testing.T
+	dir  string
+	file string // its certificate
+	cert *x509.Certificate
+	key  *ecdsa.PrivateKey
+}
+
+func newAuthority(t *testing.T) *authority {
+	t.Helper()
+	a := &authority{t: t, dir: t.TempDir()}
+	template := a.template("test CA")
+	template.IsCA, template.BasicConstraintsValid, template.KeyUsage = true, true, x509.KeyUsageCertSign
+	a.cert, a.key = template, a.newKey()
+	a.cert = a.sign(template, a.key)
+	a.file = a.write("ca.pem", "CERTIFICATE", a.cert.Raw)
+	return a
+}
+
+// certificate is one for a receiver of that name, or IP address.
+func (a *authority) certificate(name string) tls.Certificate {
+	a.t.Helper()
+	template := a.template(name)
+	template.KeyUsage, template.ExtKeyUsage = x509.KeyUsageDigitalSignature, []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}
+	if ip := net.ParseIP(name); ip != nil {
+		template.IPAddresses = []net.IP{ip}
+	} else {
+		template.DNSNames = []string{name}
+	}
+	key := a.newKey()
+	cert := a.sign(template, key)
+	return tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}
+}
+
+// files writes a certificate and its key, for a receiver that is a program.
+func (a *authority) files(c tls.Certificate) (cert, key string) {
+	a.t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
+	a.check(err)
+	name := c.Leaf.Subject.CommonName
+	return a.write(name+".pem", "CERTIFICATE", c.Certificate[0]), a.write(name+"-key.pem", "PRIVATE KEY", der)
+}
+
+func (a *authority) template(name string) *x509.Certificate {
+	serial, err := rand.Int(rand.Reader, big.NewInt(1<<62))
+	a.check(err)
+	return &x509.Certificate{
+		SerialNumber: serial, Subject: pkix.Name{CommonName: name},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(24 * time.Hour),
+	}
+}
+
+// sign issues a certificate for a key.
+func (a *authority) sign(template *x509.Certificate, key *ecdsa.PrivateKey) *x509.Certificate {
+	der, err := x509.CreateCertificate(rand.Reader, template, a.cert, key.Public(), a.key)
+	a.check(err)
+	cert, err := x509.ParseCertificate(der)
+	a.check(err)
+	return cert
+}
+
+func (a *authority) newKey() *ecdsa.PrivateKey {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	a.check(err)
+	return key
+}
+
+func (a *authority) write(name, kind string, der []byte) (path string) {
+	path = filepath.Join(a.dir, name)
+	a.check(os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600))
+	return path
+}
+
+func (a *authority) check(err error) {
+	a.t.Helper()
+	if err != nil {
+		a.t.Fatal(err)
+	}
+}
