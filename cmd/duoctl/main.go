@@ -20,6 +20,7 @@ type command struct {
 
 var commands = []command{
 	{"sim", "serve a simulated Duo Admin API, to try out a pipeline without an account", runSim},
+	{"check", "tell whether duo_in will work: configuration, network, clock, keys, permission", runCheck},
 	{"checkpoint", "show where each log is read on, or set it back to an earlier time", runCheckpoint},
 	{"health", "ask a server whether it is well, for the health checks of containers", runHealth},
 	{"migrate", "take over from Duo Log Sync: its configuration and its checkpoints", runMigrate},
