@@ -99,7 +99,8 @@ type checker struct {
 
 // begin adds an input.
 func (c *checker) begin(name, place string) *checked {
-	in := &checked{Input: name, Place: place, Checks: []finding{}, hidden: []string{os.Getenv("DUO_SECRET_KEY")}}
+	in := &checked{Input: name, Place: place, Checks: []finding{}}
+	in.hide(os.Getenv("DUO_SECRET_KEY"))
 	c.inputs = append(c.inputs, in)
 	return in
 }
@@ -138,7 +139,8 @@ func (c *checker) checkFile(path string) {
 	var owners []owner
 	for i, s := range ours {
 		in := c.begin(fmt.Sprintf("duo.%d", i), s.place)
-		in.hidden = append(in.hidden, conf.first(s, "secret_key"), conf.first(s, "skey"))
+		in.hide(conf.first(s, "secret_key"))
+		in.hide(conf.first(s, "skey"))
 		v, ok := in.configuration(conf.getter(s), time.Now())
 		in.surroundings(conf, s, len(ours))
 		if ok {
@@ -156,10 +158,10 @@ func (c *checker) checkFile(path string) {
 // configuration checks the options, and says all that is wrong with them.
 func (in *checked) configuration(get option.Getter, now time.Time) (v option.Values, ok bool) {
 	v, err := option.Parse(get, now)
-	in.hidden = append(in.hidden, v.Credentials.SecretKey.Reveal())
+	in.hide(v.Credentials.SecretKey.Reveal())
 	if v.Transport.Proxy != nil {
 		password, _ := v.Transport.Proxy.User.Password()
-		in.hidden = append(in.hidden, password)
+		in.hide(password)
 	}
 	for _, problem := range joined(err) {
 		in.fail(stepConfiguration, "%v", problem)
@@ -243,10 +245,17 @@ func (f finding) subject() string {
 
 // checked is what was found out about one input.
 type checked struct {
-	Input  string    `json:"input"` // as the plugin's log calls it; "" if it is none of a file
-	Place  string    `json:"place"`
-	Checks []finding `json:"checks"`
-	hidden []string  // secrets, which appear nowhere
+	Input  string       `json:"input"` // as the plugin's log calls it; "" if it is none of a file
+	Place  string       `json:"place"`
+	Checks []finding    `json:"checks"`
+	hidden []duo.Secret // which appear nowhere
+}
+
+// hide keeps a secret out of all that is said from now on.
+func (in *checked) hide(secret string) {
+	if secret != "" {
+		in.hidden = append(in.hidden, duo.NewSecret(secret))
+	}
 }
 
 // add notes a finding. What comes from a server or a file can neither show a secret nor steer a terminal.
@@ -270,9 +279,7 @@ func (in *checked) say(check string, r verdict, format string, args []any) {
 func (in *checked) clean(text string) string {
 	const most = 2000 // bytes
 	for _, secret := range in.hidden {
-		if secret != "" {
-			text = strings.ReplaceAll(text, secret, duo.Secret{}.String())
-		}
+		text = strings.ReplaceAll(text, secret.Reveal(), secret.String())
 	}
 	text = strings.Map(printable, strings.ToValidUTF8(text, "\uFFFD"))
 	if len(text) > most {

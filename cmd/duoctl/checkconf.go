@@ -184,9 +184,9 @@ func (in *checked) cursors(v option.Values) {
 		s := look(e, time.Now())
 		switch usable := s.Previous != nil && s.Previous.Error == ""; {
 		case s.Current.Error != "" && usable:
-			in.warn(stepCheckpoints, "%s; the one before it is used", s.Current.Error)
+			in.warn(stepCheckpoints, "%s: %s; the one before it is used", s.File, s.Current.Error)
 		case s.Current.Error != "":
-			in.fail(stepCheckpoints, "%s: that log is not pulled; restore the file from a backup, or remove it to begin again from since", s.Current.Error)
+			in.fail(stepCheckpoints, "%s: %s: that log is not pulled; restore the file from a backup, or remove it to begin again from since", s.File, s.Current.Error)
 		}
 	}
 	in.pass(stepCheckpoints, "%s is there and can be written to; %d logs go on from their checkpoints in it, the others begin at since, %s", v.CheckpointDir, n, v.SinceText)
