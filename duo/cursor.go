@@ -102,6 +102,8 @@ type Cursor struct {
 	// A window never begins before SeenSince.
 	SeenSince Millis `json:"seen_since"`
 	Seen      []Seen `json:"seen"`
+	// Known is how many records of the page before had been received before it.
+	Known int `json:"-"`
 	// Crowded is the second that alone filled the page before, in a log that can
 	// only be read by seconds: it may hold more, which cannot be read.
 	Crowded Millis `json:"-"`
@@ -232,6 +234,10 @@ func (c Cursor) bounds(from Millis, pageSize int) url.Values {
 // CaughtUp reports whether no window is open: the log was read to its end.
 func (c Cursor) CaughtUp() bool { return c.Until == 0 }
 
+// Reach is the time up to which, by Duo's clock, all that the log held when it
+// was read has been received.
+func (c Cursor) Reach() Millis { return max(c.Checked, c.Last) }
+
 // Reopen is the way on when Duo refuses a next_offset: the window is opened
 // again at the last record's millisecond, and what is known is dropped when it
 // comes again. It answers false where that was tried before.
@@ -257,6 +263,7 @@ func (c *Cursor) take(records []Record, before map[string]int, place func(*Recor
 	var added []Seen
 	again := map[uint64]Millis{} // where known records are that have no place of their own
 	equal = map[string]int{}
+	c.Known = 0
 	for _, r := range records {
 		at := place(&r)
 		nth := 1
@@ -267,6 +274,7 @@ func (c *Cursor) take(records []Record, before map[string]int, place func(*Recor
 		}
 		hash := r.content + uint64(nth-1)*0x9e3779b97f4a7c15
 		if known[hash] {
+			c.Known++
 			if !r.exact {
 				again[hash] = at
 			}

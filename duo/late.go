@@ -19,17 +19,20 @@ type late struct {
 	said   time.Time
 }
 
-// note looks at what is fresh of a page, beside the cursor that it was asked by.
-func (l *late) note(c Cursor, fresh []Record, w Window) {
+// note looks at what is fresh of a page, beside the cursor that it was asked by,
+// and returns how much of it was late.
+func (l *late) note(c Cursor, fresh []Record, w Window) (n int) {
 	for _, r := range fresh {
 		// Up to Checked the log had been read to its end, without this one.
 		by := c.Checked.Time().Sub(r.Time)
 		// What is not within the window has an odd time. (A window may end a poll
 		// before its last record, and v1 logs are read by whole seconds.)
 		if r.exact && ToMillis(r.Time) >= c.From && by > w.Overlap+w.PollInterval+time.Second && !updates(r, c) {
-			l.events, l.most = l.events+1, max(l.most, by)
+			n, l.most = n+1, max(l.most, by)
 		}
 	}
+	l.events += n
+	return n
 }
 
 // updates reports whether a record with an id is most likely one that was

@@ -40,6 +40,8 @@ type Poller struct {
 	Name string
 	// Gate, if there is one, bounds what this and other streams do at once.
 	Gate *Gate
+	// Stats, if there are any, are kept up to date.
+	Stats *Stats
 
 	pageSize int           // what is asked for; less than Window.PageSize after too large pages
 	goodRun  int           // good pages since pageSize last changed
@@ -108,6 +110,7 @@ func (p *Poller) step(ctx context.Context) (time.Duration, error) {
 		// The window was opened by a clock that is wrong, as we know now.
 		p.Cursor, p.missed, p.anew = before, 0, true
 		if err == nil {
+			p.called(OK)
 			return 0, nil
 		}
 	}
@@ -119,7 +122,8 @@ func (p *Poller) step(ctx context.Context) (time.Duration, error) {
 		return p.failed(err), nil
 	}
 	p.recovered()
-	p.late.note(p.Cursor, fresh, p.Window)
+	filedLate := p.late.note(p.Cursor, fresh, p.Window)
+	p.Stats.note(func(c *Counts) { c.Duplicates += uint64(next.Known); c.Late += uint64(filedLate) })
 	if err := p.Deliver(ctx, fresh, next); err != nil {
 		return 0, err
 	}
@@ -176,12 +180,14 @@ func (p *Poller) failed(err error) time.Duration {
 	}
 	p.state.kind = t.kind
 	p.state.calls++
+	if t.kind == "429" {
+		p.pace.limited()
+	}
+	p.called(outcomeOf(err))
 
 	switch {
 	case opened:
 		return time.Second
-	case t.kind == "429":
-		p.pace.limited()
 	case errors.Is(err, ErrTooLarge) && p.sized() && p.pageSize > minPageSize:
 		p.pageSize, p.goodRun = max(p.pageSize/2, minPageSize), 0
 		return 0
@@ -210,6 +216,7 @@ func (p *Poller) reopen(err error) (ok bool) {
 // recovered ends the trouble, if there was any.
 func (p *Poller) recovered() {
 	p.pace.good()
+	p.called(OK)
 	p.anew = false
 	if full := min(p.Window.PageSize, p.Log.PageMax); p.pageSize < full {
 		if p.goodRun++; p.goodRun >= pageRuns {
@@ -221,6 +228,17 @@ func (p *Poller) recovered() {
 	}
 	p.Logger.Info(p.Name+": Duo answers again", "after", time.Since(p.state.since).Round(time.Second), "failed_calls", p.state.calls)
 	p.state = state{}
+}
+
+// called counts a call.
+func (p *Poller) called(o Outcome) {
+	p.Stats.note(func(c *Counts) {
+		c.Calls[o]++
+		c.Up, c.Pace, c.Behind = o == OK, p.pace.gap, p.behind
+		if c.Up {
+			c.LastSuccess = time.Now()
+		}
+	})
 }
 
 // warn says what the operator should know of a page that was delivered.
