@@ -65,9 +65,7 @@ func (in *instance) child(ctx context.Context, id string, l duo.Log) (*stream, e
 	if in.closed {
 		return nil, slot.Release()
 	}
-	s = newStream(key, l, slot)
-	in.streams[key] = s
-	return s, nil
+	return in.take(key, l, slot, time.Now()), nil
 }
 
 // follow keeps the streams of child accounts in step with Duo's list of them.
@@ -167,6 +165,7 @@ func (p *provider) stop(wanted map[string]string) (gone []string) {
 		if s.host != "" && s.host != wanted[key.Account] {
 			s.cancel()
 			s.host = ""
+			s.meter.note(func(r *reading) { r.pulled = false })
 		}
 	}
 	return gone

@@ -12,6 +12,8 @@ import (
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"strings"
+	"time"
 	"unsafe"
 
 	"github.com/fluent/fluent-bit-go/input"
@@ -136,6 +138,10 @@ func callerOf(p unsafe.Pointer) caller {
 		defer C.duo_metrics_free(text)
 		return countIn(C.GoString(text))
 	}
+	c.input = C.GoString(C.duo_name(ins))
+	if cmt := C.duo_cmt_of(api, ins); cmt.cmt != nil {
+		c.metric = func(m *metric) setter { return newMetric(cmt, m) }
+	}
 	if C.duo_has_log(api) != 0 {
 		for c.level = slog.LevelError; c.level > slog.LevelDebug && C.duo_log_check(api, ins, cLevel(c.level-4)) != 0; {
 			c.level -= 4
@@ -147,6 +153,34 @@ func callerOf(p unsafe.Pointer) caller {
 		}
 	}
 	return c
+}
+
+// newMetric registers a metric with the host.
+func newMetric(cmt C.struct_duo_cmt, m *metric) setter {
+	var text [4]*C.char
+	for i, s := range []string{metricPrefix[0], metricPrefix[1], m.name, m.help} {
+		text[i] = C.CString(s)
+		defer C.free(unsafe.Pointer(text[i]))
+	}
+	kind := C.int(0)
+	if m.gauge {
+		kind = 1
+	}
+	n, keys := joined(m.labels())
+	made := C.duo_metric_new(cmt, kind, text[0], text[1], text[2], text[3], n, keys)
+	if made == nil {
+		return nil
+	}
+	return func(labels []string, value float64, at time.Time) {
+		n, values := joined(labels)
+		C.duo_metric_set(cmt, kind, made, C.uint64_t(at.UnixNano()), C.double(value), n, values)
+	}
+}
+
+// joined is a list of strings for a C function that keeps none of them.
+func joined(list []string) (C.int, *C.char) {
+	b := []byte(strings.Join(list, "\x00") + "\x00")
+	return C.int(len(list)), (*C.char)(unsafe.Pointer(&b[0]))
 }
 
 // cLevel is Fluent Bit's number of a level: 1 error, 2 warn, 3 info, 4 debug.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -27,6 +28,8 @@ type caller struct {
 	level  slog.Level    // of the log
 	print  printer       // the host's logger; nil: it has none
 	count  counter       // nil: the host does not count
+	input  string        // what the host calls the input; "": it does not say
+	metric registrar     // nil: the host has no metrics
 }
 
 // counter returns how many events of an input the host has counted so far; false
@@ -101,6 +104,9 @@ func (h *host) start(c caller, name string, l *lines) error {
 	in.counted = c.count
 	if err := in.Start(now); err != nil {
 		return err
+	}
+	if c.metric != nil {
+		in.export(c.metric, cmp.Or(c.input, name), now)
 	}
 	r := &running{instance: in, handle: c.handle, thread: c.thread, print: c.print}
 	h.mu.Lock()

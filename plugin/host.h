@@ -94,20 +94,93 @@ static inline void duo_log(void *api, int level, const char *text)
     ((struct duo_api *) api)->log_print(level, NULL, 0, "%s", text);
 }
 
+/* A function among the symbols of the executable; NULL: it has none of that name. */
+static inline void *duo_symbol(const char *name)
+{
+    return dlsym(RTLD_DEFAULT, name);
+}
+
+/* What the host calls an input: its alias, or its plugin's name and a number. NULL: it does not say. */
+static inline const char *duo_name(void *ins)
+{
+    const char *(*name)(void *ins) = NULL;
+    void *symbol = duo_symbol("flb_input_name");
+
+    memcpy(&name, &symbol, sizeof name);
+    return name != NULL ? name(ins) : NULL;
+}
+
+/*
+ * What it takes to add metrics to an input's (lib/cmetrics/include/cmetrics/cmt_counter.h, cmt_gauge.h): the same from
+ * 2.0 on. Of each pair the first is a counter's, the second a gauge's.
+ */
+struct duo_cmt {
+    void *cmt; /* NULL: the host has none, or lacks one of these */
+    void *(*create[2])(void *cmt, char *ns, char *subsystem, char *name, char *help, int labels, char **keys);
+    int (*set[2])(void *metric, uint64_t nanoseconds, double value, int labels, char **values);
+};
+
+static inline struct duo_cmt duo_cmt_of(void *api, void *ins)
+{
+    struct duo_api *a = api;
+    struct duo_cmt c = {NULL};
+    void *symbols[4] = {
+        duo_symbol("cmt_counter_create"), duo_symbol("cmt_gauge_create"), duo_symbol("cmt_counter_set"), duo_symbol("cmt_gauge_set"),
+    };
+
+    for (int i = 0; i < 4; i++) {
+        if (symbols[i] == NULL) {
+            return c;
+        }
+    }
+    memcpy(c.create, symbols, sizeof c.create);
+    memcpy(c.set, symbols + 2, sizeof c.set);
+    c.cmt = a != NULL && a->input_get_cmt_instance != NULL ? a->input_get_cmt_instance(ins) : NULL;
+    return c;
+}
+
+enum { DUO_LABELS = 4 };
+
+/* Takes joined strings apart, each of which ends with a NUL. */
+static inline void duo_split(char *joined, int n, char **parts)
+{
+    for (int i = 0; i < n; i++) {
+        parts[i] = joined;
+        joined += strlen(joined) + 1;
+    }
+}
+
+/* The host copies all that it is given. NULL: it does not take the metric. */
+static inline void *duo_metric_new(struct duo_cmt c, int gauge, char *ns, char *subsystem, char *name, char *help, int labels, char *keys)
+{
+    char *parts[DUO_LABELS];
+
+    duo_split(keys, labels, parts);
+    return c.create[gauge](c.cmt, ns, subsystem, name, help, labels, parts);
+}
+
+static inline void duo_metric_set(struct duo_cmt c, int gauge, void *metric, uint64_t nanoseconds, double value, int labels, char *values)
+{
+    char *parts[DUO_LABELS];
+
+    duo_split(values, labels, parts);
+    c.set[gauge](metric, nanoseconds, value, labels, parts);
+}
+
 /*
  * The input's metrics in Prometheus' text format, to be freed with duo_metrics_free; NULL where the host has none. Their
  * encoder is not in flb_api but among the symbols of the executable (lib/cmetrics/src/cmt_encode_prometheus.c). The
- * metrics are all made before Init, so that reading them beside the main thread, which only adds to them, is safe. (But
+ * metrics are all made by the end of Init, so that reading them beside the main thread, which only adds to them, is safe. (But
  * for those of each tag, off by default, of 5.1; such a one is put into its list once, when it is complete.)
  */
 static inline char *duo_metrics(void *api, void *ins)
 {
     struct duo_api *a = api;
     char *(*encode)(void *cmt, int timestamps) = NULL;
-    void *symbol = dlsym(RTLD_DEFAULT, "cmt_encode_prometheus_create");
+    void *symbol = duo_symbol("cmt_encode_prometheus_create");
     void *cmt = symbol && a && a->input_get_cmt_instance ? a->input_get_cmt_instance(ins) : NULL;
 
-    if (cmt == NULL || dlsym(RTLD_DEFAULT, "cmt_encode_prometheus_destroy") == NULL) {
+    if (cmt == NULL || duo_symbol("cmt_encode_prometheus_destroy") == NULL) {
         return NULL;
     }
     memcpy(&encode, &symbol, sizeof encode);
@@ -117,7 +190,7 @@ static inline char *duo_metrics(void *api, void *ins)
 static inline void duo_metrics_free(char *text)
 {
     void (*destroy)(char *text) = NULL;
-    void *symbol = dlsym(RTLD_DEFAULT, "cmt_encode_prometheus_destroy");
+    void *symbol = duo_symbol("cmt_encode_prometheus_destroy");
 
     memcpy(&destroy, &symbol, sizeof destroy);
     destroy(text);

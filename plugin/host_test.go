@@ -81,7 +81,10 @@ func (s *site) errors() (out []string) {
 // feed queues an event of n bytes with an instance.
 func (s *site) feed(k handle, n int) {
 	s.t.Helper()
-	fill(s.t, s.byHandle[k].queue, events("telephony", n))
+	in := s.find(k).instance
+	b := events("", n)
+	b.stream = in.key("", in.options.Logs[0])
+	fill(s.t, in.queue, b)
 }
 
 // collected returns how many bytes an instance hands over.
@@ -500,9 +503,8 @@ func TestHostConcurrent(t *testing.T) {
 						t.Errorf("Init of %s failed", log)
 						return
 					}
-					q := s.find(k).queue
 					for range 10 {
-						fill(t, q, events(log, 10))
+						s.feed(k, 10)
 						s.Pause(th)
 						s.Resume(th)
 						if got := s.collected(k); got != 10 {

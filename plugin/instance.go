@@ -49,8 +49,9 @@ type instance struct {
 	transport http.RoundTripper
 	// counted is how many of this input's events the host has counted; nil: it
 	// does not count, or cannot be asked. Only its callbacks may ask.
-	counted counter
-	storage *storage
+	counted  counter
+	storage  *storage
+	exporter *exporter
 
 	families map[string]*checkpoint.Family // by log; none unless child accounts are pulled
 	gate     *duo.Gate                     // of the child accounts' streams
@@ -80,6 +81,7 @@ type stream struct {
 	name  string     // in log lines
 	level slog.Level // of the lines that say that all is well
 	slot  *checkpoint.Slot
+	meter *meter
 
 	// The business of who launches it, one goroutine:
 	host   string             // where it is pulled from; "" while it is not
@@ -92,11 +94,11 @@ type stream struct {
 	broken error      // why its checkpoint cannot be used: the stream stays out
 }
 
-func newStream(key checkpoint.Stream, l duo.Log, slot *checkpoint.Slot) *stream {
+func newStream(key checkpoint.Stream, l duo.Log, slot *checkpoint.Slot, m *meter) *stream {
 	if key.Account == "" {
-		return &stream{key: key, log: l, name: l.Name, level: slog.LevelInfo, slot: slot}
+		return &stream{key: key, log: l, name: l.Name, level: slog.LevelInfo, slot: slot, meter: m}
 	}
-	return &stream{key: key, log: l, name: l.Name + " of " + key.Account, level: slog.LevelDebug, slot: slot}
+	return &stream{key: key, log: l, name: l.Name + " of " + key.Account, level: slog.LevelDebug, slot: slot, meter: m}
 }
 
 // newInstance checks the configuration. The error names every problem.
@@ -109,15 +111,17 @@ func newInstance(name string, get option.Getter, l *lines, now time.Time) (*inst
 	if err != nil {
 		return nil, err
 	}
+	q := newQueue(max(8<<20, 2*o.BatchSize))
 	return &instance{
 		name: name, options: o, lines: l, log: log,
-		queue:   newQueue(max(8<<20, 2*o.BatchSize)),
-		ledger:  checkpoint.NewLedger(o.Settle),
-		limit:   o.BatchSize,
-		storage: newStorage(name, o.CheckpointDir, o.BatchSize, log),
-		commits: make(chan struct{}, 1),
-		disk:    make(chan struct{}, diskCalls),
-		streams: map[checkpoint.Stream]*stream{},
+		queue:    q,
+		exporter: newExporter(o, q.size),
+		ledger:   checkpoint.NewLedger(o.Settle),
+		limit:    o.BatchSize,
+		storage:  newStorage(name, o.CheckpointDir, o.BatchSize, log),
+		commits:  make(chan struct{}, 1),
+		disk:     make(chan struct{}, diskCalls),
+		streams:  map[checkpoint.Stream]*stream{},
 	}, nil
 }
 
@@ -140,6 +144,13 @@ func (in *instance) Start(now time.Time) error {
 	}
 	in.saver.Go(func() { in.save(in.ctx) })
 	return nil
+}
+
+// export has the host show the metrics, under the name that it gives the input.
+// It is called in the host's Init, after Start.
+func (in *instance) export(host registrar, input string, now time.Time) {
+	in.exporter.begin(host, input, now)
+	in.pollers.Go(func() { in.exporter.run(in.ctx) })
 }
 
 // acquire opens the store and every stream's checkpoint that is known now. A
@@ -170,8 +181,7 @@ func (in *instance) acquire(now time.Time) error {
 		if err != nil {
 			return fmt.Errorf("%s: %w", l.Name, err)
 		}
-		s := newStream(key, l, slot)
-		in.streams[key] = s
+		s := in.take(key, l, slot, now)
 		if in.begin(s, now); s.broken == nil {
 			usable++
 		}
@@ -185,6 +195,14 @@ func (in *instance) acquire(now time.Time) error {
 // key names a log of an account, "" for the one that the keys belong to.
 func (in *instance) key(account string, l duo.Log) checkpoint.Stream {
 	return checkpoint.Stream{Host: in.options.Credentials.Host, Account: account, Log: l.Name}
+}
+
+// take adds a stream; mu is held, or nothing runs yet.
+func (in *instance) take(key checkpoint.Stream, l duo.Log, slot *checkpoint.Slot, now time.Time) *stream {
+	s := newStream(key, l, slot, newMeter(now, in.options.Window.Delay))
+	in.streams[key] = s
+	in.exporter.add(key, s.meter)
+	return s
 }
 
 // begin sets the cursor to begin with: the stored one, or a first one, which is
@@ -217,6 +235,7 @@ func (in *instance) begin(s *stream, now time.Time) {
 			s.name, max(c.From, c.Last), origin.Saved.Format(time.RFC3339)))
 	}
 	s.begun, s.cursor = true, c
+	s.meter.note(func(r *reading) { r.reach = c.Reach() })
 }
 
 // broken joins the errors of the streams that stay out.
@@ -236,6 +255,7 @@ func (in *instance) launch(s *stream, host string, after time.Duration) {
 	ctx, cancel := context.WithCancel(in.ctx)
 	last, done := s.done, make(chan struct{})
 	s.host, s.cancel, s.done = host, cancel, done
+	s.meter.note(func(r *reading) { r.pulled = true })
 	in.pollers.Go(func() {
 		defer close(done)
 		if last != nil {
@@ -285,7 +305,7 @@ func (in *instance) poll(ctx context.Context, s *stream, host string) {
 	keys := in.options.Credentials
 	keys.Host, keys.Account = host, s.key.Account
 	p := &duo.Poller{
-		Name: s.name, Log: s.log, Window: in.options.Window, Cursor: s.cursor, Logger: in.log, Gate: in.gate,
+		Name: s.name, Log: s.log, Window: in.options.Window, Cursor: s.cursor, Logger: in.log, Gate: in.gate, Stats: &s.meter.Stats,
 		Client:  duo.NewClient(keys, in.transport, in.options.Timeout, userAgent()),
 		Deliver: in.deliverer(s, host),
 	}
@@ -364,6 +384,7 @@ func (in *instance) Collect(now time.Time) [][]byte {
 	}
 	if parts == nil {
 		in.ledger.Pass(now, marks(batches))
+		in.measure(batches)
 		in.wakeSaver()
 		return nil
 	}
@@ -401,11 +422,25 @@ func (in *instance) Release(now time.Time) {
 		in.putBack()
 		return
 	}
+	in.measure(in.handed)
 	in.handed = nil
 	if in.taken++; in.taken >= growAfter {
 		in.limit, in.taken = min(in.limit*2, in.options.BatchSize), 0
 	}
 	in.wakeSaver()
+}
+
+// measure notes what the host has taken; mu is held.
+func (in *instance) measure(batches []batch) {
+	for _, b := range batches {
+		in.streams[b.stream].meter.note(func(r *reading) {
+			r.records += uint64(b.events)
+			r.bytes += uint64(len(b.data))
+			if b.cursor != nil {
+				r.reach = b.cursor.Reach()
+			}
+		})
+	}
 }
 
 // putBack returns what was handed over to the queue's head; mu is held. The
@@ -518,7 +553,10 @@ func (in *instance) saveAll(ctx context.Context, ms []checkpoint.Mark, failed fu
 		}
 		all.Go(func() {
 			defer func() { <-in.disk }()
-			if err := in.slot(m.Stream).Save(m.Cursor); err != nil {
+			s := in.stream(m.Stream)
+			err := s.slot.Save(m.Cursor)
+			s.meter.saved(err)
+			if err != nil {
 				mu.Lock()
 				failures = append(failures, err)
 				mu.Unlock()
@@ -553,16 +591,17 @@ func brief(errs []error) error {
 	return errors.Join(errs...)
 }
 
-func (in *instance) slot(key checkpoint.Stream) *checkpoint.Slot {
+func (in *instance) stream(key checkpoint.Stream) *stream {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	return in.streams[key].slot
+	return in.streams[key]
 }
 
 // Stop ends the instance within half a second, whatever a call, a disk or stderr
 // is doing, and commits what Fluent Bit is known to have. After Stop nothing of
 // it runs, except a write that a disk or stderr holds up.
 func (in *instance) Stop(now time.Time) {
+	in.exporter.end()
 	in.lines.close()
 	defer in.lines.flush()
 	in.mu.Lock()

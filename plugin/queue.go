@@ -44,6 +44,13 @@ type queue struct {
 
 func newQueue(max int) *queue { return &queue{max: max, room: make(chan struct{})} }
 
+// size is how many bytes wait.
+func (q *queue) size() int {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.bytes
+}
+
 // push appends a batch. It blocks while the queue is full, but an empty queue
 // takes one batch of any size. The error is the context's.
 func (q *queue) push(ctx context.Context, b batch) error {
