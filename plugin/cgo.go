@@ -25,6 +25,9 @@ var process = newHost()
 // names stay allocated: hosts keep the pointers for as long as they live.
 var names = [2]*C.char{C.CString("duo"), C.CString("Duo Security logs")}
 
+// counted is the metric that countIn reads.
+var counted = C.CString(countName)
+
 // FLBPluginRegister is called once per load, on the host's main thread.
 //
 //export FLBPluginRegister
@@ -131,7 +134,7 @@ func callerOf(p unsafe.Pointer) caller {
 		level:  slog.LevelInfo,
 	}
 	c.count = func() (uint64, bool) {
-		text := C.duo_metrics(api, ins)
+		text := C.duo_metrics(api, ins, counted)
 		if text == nil {
 			return 0, false
 		}

@@ -5,11 +5,14 @@ import (
 	"strings"
 )
 
-// countIn reads fluentbit_input_records_total out of an input's metrics, which
+// countName is Fluent Bit's count of an input's events.
+const countName = "fluentbit_input_records_total"
+
+// countIn reads it out of an input's metrics, which
 // are in Prometheus' text format.
 func countIn(metrics string) (uint64, bool) {
 	for line := range strings.Lines(metrics) {
-		labels, ok := strings.CutPrefix(line, "fluentbit_input_records_total{")
+		labels, ok := strings.CutPrefix(line, countName+"{")
 		if !ok {
 			continue
 		}

@@ -168,23 +168,46 @@ static inline void duo_metric_set(struct duo_cmt c, int gauge, void *metric, uin
 }
 
 /*
- * The input's metrics in Prometheus' text format, to be freed with duo_metrics_free; NULL where the host has none. Their
- * encoder is not in flb_api but among the symbols of the executable (lib/cmetrics/src/cmt_encode_prometheus.c). The
- * metrics are all made by the end of Init, so that reading them beside the main thread, which only adds to them, is safe. (But
- * for those of each tag, off by default, of 5.1; such a one is put into its list once, when it is complete.)
+ * The input's metrics whose names begin with prefix, in Prometheus' text format, and maybe others; to be freed with
+ * duo_metrics_free. NULL where the host has none. Their encoder is not in flb_api but among the symbols of the executable
+ * (lib/cmetrics/src/cmt_encode_prometheus.c). It takes milliseconds for what an input of many accounts shows: so what is
+ * wanted is copied out first, where the host can do that (cmt_filter.c, since 3.0). The metrics are all made by the end of
+ * Init, so that reading them beside the main thread, which only adds to them, is safe. (But for those of each tag, off by
+ * default, of 5.1; such a one is put into its list once, when it is complete.)
  */
-static inline char *duo_metrics(void *api, void *ins)
+static inline char *duo_metrics(void *api, void *ins, const char *prefix)
 {
+    enum { FILTER_PREFIX = 1 << 2 };
     struct duo_api *a = api;
-    char *(*encode)(void *cmt, int timestamps) = NULL;
-    void *symbol = duo_symbol("cmt_encode_prometheus_create");
-    void *cmt = symbol && a && a->input_get_cmt_instance ? a->input_get_cmt_instance(ins) : NULL;
+    char *(*encode)(void *cmt, int timestamps);
+    void *(*create)(void);
+    int (*filter)(void *to, void *from, const char *name, const char *label, void *context, void *compare, int flags);
+    void (*destroy)(void *cmt);
+    void *symbols[] = {
+        duo_symbol("cmt_encode_prometheus_create"), duo_symbol("cmt_create"), duo_symbol("cmt_filter"), duo_symbol("cmt_destroy"),
+    };
+    void *part = NULL, *cmt = symbols[0] && a && a->input_get_cmt_instance ? a->input_get_cmt_instance(ins) : NULL;
+    char *text = NULL;
 
     if (cmt == NULL || duo_symbol("cmt_encode_prometheus_destroy") == NULL) {
         return NULL;
     }
-    memcpy(&encode, &symbol, sizeof encode);
-    return encode(cmt, 0);
+    memcpy(&encode, &symbols[0], sizeof encode);
+    memcpy(&create, &symbols[1], sizeof create);
+    memcpy(&filter, &symbols[2], sizeof filter);
+    memcpy(&destroy, &symbols[3], sizeof destroy);
+    if (create == NULL || filter == NULL || destroy == NULL) {
+        return encode(cmt, 0);
+    }
+    part = create();
+    if (part == NULL) {
+        return NULL;
+    }
+    if (filter(part, cmt, prefix, NULL, NULL, NULL, FILTER_PREFIX) == 0) {
+        text = encode(part, 0);
+    }
+    destroy(part);
+    return text;
 }
 
 static inline void duo_metrics_free(char *text)
