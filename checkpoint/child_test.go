@@ -8,7 +8,6 @@ import (
 	"os"
 	"os/exec"
 	"strings"
-	"syscall"
 	"testing"
 )
 
@@ -25,6 +24,8 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(m.Run())
 }
+
+const savesTraced = 3 // how often the child saves
 
 // beChild plays a role as the owner of auth in the store at dir.
 func beChild(role, dir string) error {
@@ -77,8 +78,7 @@ func beChild(role, dir string) error {
 		}
 		return sl.Release()
 	case "full": // the system refuses to write more than 4 KiB to a file, as a full disk would
-		limit := syscall.Rlimit{Cur: 4096, Max: 4096}
-		if err := syscall.Setrlimit(syscall.RLIMIT_FSIZE, &limit); err != nil {
+		if err := limitFiles(4096); err != nil {
 			return err
 		}
 		return sl.Save(strings.Repeat("x", 8192))
@@ -87,7 +87,7 @@ func beChild(role, dir string) error {
 			return err
 		}
 		if os.Getuid() == 0 { // whom no mode keeps out
-			if err := syscall.Setuid(65534); err != nil {
+			if err := becomeNobody(); err != nil {
 				return err
 			}
 		}

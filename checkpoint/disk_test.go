@@ -1,3 +1,5 @@
+//go:build linux
+
 package checkpoint
 
 import (
@@ -66,10 +68,7 @@ func TestPowerCutAtEveryCall(t *testing.T) {
 	}
 }
 
-const (
-	savesTraced = 3       // how often the child saves
-	storeName   = "store" // its folder, in the disk's
-)
+const storeName = "store" // the child's folder, in the disk's
 
 // survives holds that a disk with these files, by their path, goes on where it was;
 // again has the names of those that were saved over.

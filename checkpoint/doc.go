@@ -9,5 +9,5 @@
 // from minutes before, to go on from when the machine itself went down: what Fluent Bit took is durable only later.
 //
 // Left to others: what a cursor is (any value that encoding/json can write and read back), when to look whether
-// something is due, when to repeat a save that failed, and every log line. The package builds on Unix systems only.
+// something is due, when to repeat a save that failed, and every log line. The package builds on Unix systems and on Windows.
 package checkpoint

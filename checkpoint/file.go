@@ -10,15 +10,12 @@ import (
 	"os"
 	"reflect"
 	"strings"
-	"syscall"
 )
 
 const (
 	version = 1
 	// maxFile bounds what is read and written: many times the largest cursor that is to be expected, about 1 MB.
 	maxFile = 16 << 20
-	// asIs: no symbolic link is followed, and a named pipe in the file's place does not block the open.
-	asIs = syscall.O_NOFOLLOW | syscall.O_NONBLOCK
 )
 
 // castagnoli: the checksum is against torn and rotten files, not against forgers, and is to cost next to nothing.

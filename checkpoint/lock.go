@@ -170,6 +170,7 @@ func (l *lock) shut() (again bool, err error) {
 			return false, errors.Join(err, file.Unlock())
 		}
 		if f.Truncate(0) == nil {
+			f.Seek(nameAt, io.SeekStart)
 			fmt.Fprintf(f, "%d %s\n", os.Getpid(), l.owner)
 		}
 	}
@@ -221,6 +222,7 @@ func holder(path string) (pid int, owner string) {
 		return 0, ""
 	}
 	defer f.Close()
+	f.Seek(nameAt, io.SeekStart)
 	text, err := io.ReadAll(io.LimitReader(f, 4096))
 	if err != nil {
 		return 0, ""

@@ -3,9 +3,7 @@ package checkpoint
 import (
 	"encoding/json"
 	"errors"
-	"os"
 	"reflect"
-	"strings"
 	"time"
 )
 
@@ -61,10 +59,4 @@ func (a *aging) note(now time.Time, k *kept) {
 		a.older = k
 	}
 	a.next, a.since = k, now
-}
-
-// bootID tells one run of the machine's kernel from another, also in a container; empty where the system has no such thing.
-func bootID() string {
-	id, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
-	return strings.TrimSpace(string(id))
 }

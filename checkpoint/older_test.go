@@ -131,11 +131,3 @@ func TestOlderAfterABoot(t *testing.T) {
 		})
 	}
 }
-
-// The id of this machine's run is found where the system has one.
-func TestBootID(t *testing.T) {
-	_, err := os.Stat("/proc/sys/kernel/random/boot_id")
-	if id := bootID(); (len(id) == 36) != (err == nil) || id != bootID() {
-		t.Errorf("boot id %q, file: %v", id, err)
-	}
-}

@@ -12,7 +12,7 @@ import (
 	"syscall"
 	"time"
 
-	"github.com/google/renameio/v2"
+	"duo_in/internal/durable"
 )
 
 // Store is a folder of checkpoints: <folder>/<host>/<account or self>/<log>.json for each stream, with the generation
@@ -81,8 +81,8 @@ func (e *UnusableError) Error() string {
 func Open(dir string) (*Store, error) {
 	s, err := open(dir)
 	if err != nil {
-		return nil, fmt.Errorf("checkpoint folder %q: %w: set checkpoint_dir to a folder, on a volume that lasts, that user id %d can write to",
-			dir, err, os.Geteuid())
+		return nil, fmt.Errorf("checkpoint folder %q: %w: set checkpoint_dir to a folder, on a volume that lasts, that %s can write to",
+			dir, err, processUser())
 	}
 	return s, nil
 }
@@ -248,7 +248,7 @@ func (sl *Slot) save(cursor any) error {
 // write replaces the current generation. The order is what makes it safe: the new one is complete beside the others
 // before either name changes, and each name changes in one step.
 func (sl *Slot) write(data []byte) error {
-	tmp, err := renameio.NewPendingFile(sl.path, renameio.WithTempDir(sl.folder), renameio.WithStaticPermissions(0o600))
+	tmp, err := durable.Create(sl.path, 0o600)
 	if err != nil {
 		return err
 	}
@@ -278,7 +278,7 @@ func (sl *Slot) keep() error {
 		return err
 	}
 	err := os.Link(sl.path, link)
-	if errors.Is(err, errors.ErrUnsupported) || errors.Is(err, syscall.EPERM) {
+	if noLinks(err) {
 		return os.Rename(sl.path, sl.path+prevSuffix)
 	}
 	if err != nil {

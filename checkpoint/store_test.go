@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -237,11 +236,6 @@ func TestLoadFromWhatIsThere(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	pipe := func(t *testing.T, path string) {
-		if err := syscall.Mkfifo(path, 0o600); err != nil {
-			t.Fatal(err)
-		}
-	}
 	huge := func(t *testing.T, path string) {
 		write(t, path, nil)
 		if err := os.Truncate(path, maxFile+1); err != nil {
@@ -270,7 +264,7 @@ func TestLoadFromWhatIsThere(t *testing.T) {
 		{"current foreign", file(foreign), file(one), fromPrevious},
 		{"current a link", link, file(one), fromPrevious},
 		{"current a folder", folder, file(one), fromPrevious},
-		{"current a pipe", pipe, file(one), fromPrevious},
+		{"current a pipe", makePipe, file(one), fromPrevious},
 		{"current huge", huge, file(one), fromPrevious},
 		{"current missing, previous rotten", none, file(nil), unusable},
 		{"current rotten, previous missing", file(nil), none, unusable},

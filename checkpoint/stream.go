@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"fmt"
 	"net"
+	"path/filepath"
 	"strings"
 )
 
@@ -38,9 +39,10 @@ func (s Stream) canonical() Stream {
 // check reports a part of s that cannot be the name of a file or folder of its own.
 func (s Stream) check() error {
 	for _, part := range []struct{ name, value string }{{"host", s.Host}, {"account", s.Account}, {"log", s.Log}} {
-		if part.value == "" || strings.HasPrefix(part.value, ".") || strings.ContainsAny(part.value, "/\x00") {
+		v := part.value
+		if strings.HasPrefix(v, ".") || strings.ContainsAny(v, "/\\\x00") || !filepath.IsLocal(v) { // such as COM1, on Windows
 			return fmt.Errorf("stream %q: %s %q cannot be part of a path: it must not be empty, begin with a dot or hold a slash",
-				s, part.name, part.value)
+				s, part.name, v)
 		}
 	}
 	return nil

@@ -14,8 +14,7 @@ import (
 
 	"duo_in/checkpoint"
 	"duo_in/duo"
-
-	"github.com/google/renameio/v2"
+	"duo_in/internal/durable"
 )
 
 const migrateHelp = `usage: duoctl migrate [flags] config.yml
@@ -46,7 +45,7 @@ type migration struct {
 func parseMigrate(args []string, stdout io.Writer) (m migration, err error) {
 	f := flag.NewFlagSet("migrate", flag.ContinueOnError)
 	f.StringVar(&m.out, "out", ".", "`folder` for "+confName+" and "+envName+", made if it is missing")
-	f.StringVar(&m.checkpointDir, "checkpoint-dir", defaultCheckpointDir, "`folder` that becomes duo_in's checkpoint_dir")
+	f.StringVar(&m.checkpointDir, "checkpoint-dir", checkpoint.DefaultDir, "`folder` that becomes duo_in's checkpoint_dir")
 	f.StringVar(&m.from, "from-checkpoints", "", "`folder` of Duo Log Sync's checkpoints (default the one that config.yml names, or /tmp)")
 	zone := f.String("timezone", "Local", "`zone` of the machine that ran Duo Log Sync, such as America/New_York or UTC; Local is that of this one")
 	f.DurationVar(&m.overlap, "overlap", 5*time.Minute, "`time` before its checkpoint at which a log begins")
@@ -164,13 +163,12 @@ func (m migration) mayWrite(files ...string) error {
 }
 
 // prepare makes the folder of a file, and in it what is to become the file.
-func prepare(name, text string, mode os.FileMode) (*renameio.PendingFile, error) {
+func prepare(name, text string, mode os.FileMode) (*durable.File, error) {
 	folder := filepath.Dir(name)
 	if err := os.MkdirAll(folder, 0o755); err != nil {
 		return nil, fmt.Errorf("make -out: %w; nothing was changed", err)
 	}
-	// (renameio.WriteFile would keep the mode of a file that is replaced, and might write the keys into a folder of all.)
-	f, err := renameio.NewPendingFile(name, renameio.WithTempDir(folder), renameio.WithStaticPermissions(mode))
+	f, err := durable.Create(name, mode)
 	if err != nil {
 		return nil, fmt.Errorf("write %s: %w; nothing was changed", name, err)
 	}

@@ -20,8 +20,7 @@ import (
 	"time"
 
 	"duo_in/duo/duotest"
-
-	"github.com/google/renameio/v2"
+	"duo_in/internal/durable"
 )
 
 const simHelp = `usage: duoctl sim [flags]
@@ -358,11 +357,11 @@ func (o simOptions) publish(running *duotest.Running) (access, error) {
 	}
 	a := access{host: o.apiHost(running.Addr), caFile: filepath.Join(dir, "ca.pem")}
 	// Readable for all, whatever the umask: Fluent Bit often runs as another user, or in a container.
-	if err := renameio.WriteFile(a.caFile, running.CAPEM, 0o644, renameio.WithStaticPermissions(0o644)); err != nil {
+	if err := durable.WriteFile(a.caFile, running.CAPEM, 0o644); err != nil {
 		return access{}, fmt.Errorf("write CA certificate: %w", err)
 	}
 	if o.inputFile != "" {
-		if err := renameio.WriteFile(o.inputFile, []byte(o.input(a)), 0o644, renameio.WithStaticPermissions(0o644)); err != nil {
+		if err := durable.WriteFile(o.inputFile, []byte(o.input(a)), 0o644); err != nil {
 			return access{}, fmt.Errorf("write -input-file: %w", err)
 		}
 	}
@@ -378,7 +377,7 @@ func (o simOptions) publish(running *duotest.Running) (access, error) {
 	} {
 		fmt.Fprintf(&b, "%s=%s\n", line[0], line[1])
 	}
-	if err := renameio.WriteFile(o.readyFile, b.Bytes(), 0o644); err != nil {
+	if err := durable.WriteFile(o.readyFile, b.Bytes(), 0o644); err != nil {
 		return access{}, fmt.Errorf("write -ready-file: %w", err)
 	}
 	return a, nil

@@ -29,12 +29,14 @@ const (
 var uses = map[string][]string{
 	"duo":           {},
 	"duo/duotest":   {},
-	"checkpoint":    {},
+	"checkpoint":    {"internal/durable"},
 	"plugin/record": {},
 	"plugin/option": {"duo", "plugin/record"},
 	"plugin":        {"duo", "checkpoint", "plugin/option", "plugin/record"},
-	"cmd/duoctl":    {"duo", "checkpoint", "plugin/option", "plugin/record", "duo/duotest"},
-	"internal/docs": {"duo"}, // the README repeats its table of logs
+	"cmd/duoctl":    {"duo", "checkpoint", "plugin/option", "plugin/record", "duo/duotest", "internal/durable"},
+
+	"internal/durable": {},
+	"internal/docs":    {"duo"}, // the README repeats its table of logs
 
 	"internal/scenario": {"duo", "plugin/record"}, // what arrives is compared with what they make
 	"internal/siem":     {"plugin/record"},        // so it is here
