@@ -2,7 +2,7 @@ package main
 
 /*
 #cgo CFLAGS: -D_GNU_SOURCE
-#cgo LDFLAGS: -ldl
+#cgo !windows LDFLAGS: -ldl
 #include "host.h"
 */
 import "C"

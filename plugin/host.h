@@ -5,11 +5,18 @@
 #ifndef DUO_IN_HOST_H
 #define DUO_IN_HOST_H
 
-#include <dlfcn.h>
-#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
+#ifdef _WIN32
+#include <windows.h>
+#define RTLD_DEFAULT GetModuleHandleA(NULL) /* the executable */
+#define dlsym(module, name) ((void *) (uintptr_t) GetProcAddress(module, name))
+#define pthread_self GetCurrentThreadId
+#else
+#include <dlfcn.h>
+#include <pthread.h>
+#endif
 
 /* The part of the definition that every host allocates. Newer hosts have more
  * fields behind it; writing those of an older one would be out of bounds. */

@@ -13,8 +13,6 @@ import (
 	"duo_in/checkpoint"
 )
 
-const defaultCheckpointDir = "/var/lib/duo_in" // as the option's
-
 const checkpointHelp = `usage: duoctl checkpoint [-dir folder] [-json] [show]
        duoctl checkpoint [-dir folder] rewind [flags] time
 
@@ -33,7 +31,7 @@ examples:
 // runCheckpoint shows cursors or rewinds them.
 func runCheckpoint(args []string, stdout, _ io.Writer) error {
 	f := flag.NewFlagSet("checkpoint", flag.ContinueOnError)
-	dir := f.String("dir", defaultCheckpointDir, "`folder` that is duo_in's checkpoint_dir")
+	dir := f.String("dir", checkpoint.DefaultDir, "`folder` that is duo_in's checkpoint_dir")
 	asJSON := f.Bool("json", false, "show as JSON, a list of objects")
 	if err := parseFlags(f, args, stdout, checkpointHelp); err != nil {
 		return err

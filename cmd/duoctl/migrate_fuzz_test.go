@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"duo_in/checkpoint"
 	"duo_in/duo"
 )
 
@@ -28,7 +29,7 @@ func FuzzConfig(f *testing.F) {
 		if err != nil {
 			return
 		}
-		checkConf(t, c.fluentBit("config.yml", defaultCheckpointDir))
+		checkConf(t, c.fluentBit("config.yml", checkpoint.DefaultDir))
 		if n := strings.Count(c.environment(), "\n"); n != 3 {
 			t.Errorf("the environment has %d lines, want 3:\n%s", n, c.environment())
 		}

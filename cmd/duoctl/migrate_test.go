@@ -38,7 +38,7 @@ func TestMigrateGolden(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			got := c.fluentBit(config, defaultCheckpointDir)
+			got := c.fluentBit(config, checkpoint.DefaultDir)
 			checkConf(t, got)
 			golden := filepath.Join(filepath.Dir(config), confName)
 			if *update {

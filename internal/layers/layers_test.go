@@ -31,7 +31,7 @@ var uses = map[string][]string{
 	"duo/duotest":   {},
 	"checkpoint":    {"internal/durable"},
 	"plugin/record": {},
-	"plugin/option": {"duo", "plugin/record"},
+	"plugin/option": {"duo", "checkpoint", "plugin/record"},
 	"plugin":        {"duo", "checkpoint", "plugin/option", "plugin/record"},
 	"cmd/duoctl":    {"duo", "checkpoint", "plugin/option", "plugin/record", "duo/duotest", "internal/durable"},
 

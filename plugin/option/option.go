@@ -20,6 +20,7 @@ import (
 	"strings"
 	"time"
 
+	"duo_in/checkpoint"
 	"duo_in/duo"
 	"duo_in/plugin/record"
 )
@@ -121,7 +122,7 @@ var table = []Row{
 		"At each poll read this much again and drop what was delivered: events that Duo files late are not lost.",
 		func(o *Values) *time.Duration { return &o.Window.Overlap }),
 	{
-		Name: "checkpoint_dir", Default: "/var/lib/duo_in",
+		Name: "checkpoint_dir", Default: checkpoint.DefaultDir,
 		Help: "Where the cursors live, on storage that outlasts the process. Files are made 0600 in folders 0700.",
 		set: func(o *Values, v string, _ time.Time) (err error) {
 			o.CheckpointDir, err = filepath.Abs(v)
