@@ -29,13 +29,16 @@ func read(t *testing.T, name string) string {
 
 var codeSpan = regexp.MustCompile("`([^`]+)`")
 
-// table returns the rows of a README's table, which is found by the words its
+// table returns the rows of a README's table, see tableOf.
+func table(t *testing.T, head string) [][]string { return tableOf(t, "README.md", head) }
+
+// tableOf returns the rows of a page's table, which is found by the words its
 // head begins with; cells are as they are written.
-func table(t *testing.T, head string) (rows [][]string) {
+func tableOf(t *testing.T, page, head string) (rows [][]string) {
 	t.Helper()
-	_, rest, found := strings.Cut(read(t, "README.md"), "\n"+head)
+	_, rest, found := strings.Cut(read(t, page), "\n"+head)
 	if !found {
-		t.Fatalf("the README has no table that begins with %q", head)
+		t.Fatalf("%s has no table that begins with %q", page, head)
 	}
 	for i, line := range strings.Split(rest, "\n") {
 		if i < 2 { // the rest of the head, and the line below it

@@ -92,7 +92,7 @@ func TestExampleRuns(t *testing.T) {
 	}
 }
 
-// TestFluentBitSays makes the mistakes whose lines the README explains.
+// TestFluentBitSays makes the mistakes whose lines are explained.
 func TestFluentBitSays(t *testing.T) {
 	fluentBit, ok := flbtest.FluentBitPath()
 	if !ok {
@@ -100,27 +100,38 @@ func TestFluentBitSays(t *testing.T) {
 	}
 	dir := t.TempDir()
 	file := filepath.Join(dir, "fluent-bit.conf")
+	const unreachable = "[SERVICE]\n flush 0.2\n scheduler.base 1\n scheduler.cap 1\n[INPUT]\n name dummy\n samples 1\n" +
+		"[OUTPUT]\n name http\n host 127.0.0.1\n port 1\n match *\n retry_limit "
 	mistakes := []struct {
 		args   []string
 		config string
+		runs   bool // Fluent Bit goes on all the same
 	}{
-		{[]string{"-e", "duo_in.so"}, "[INPUT]\n    name duo\n"},
-		{nil, "[INPUT]\n    name duo\n"},
-		{nil, "[SERVICE]\n    storage.path " + file + "/storage\n[INPUT]\n    name dummy\n"}, // nobody can write there
-		{nil, "[INPUT]\n    name dummy\n    storage.type filesystem\n"},
+		{[]string{"-e", "duo_in.so"}, "[INPUT]\n name duo\n", false},
+		{nil, "[INPUT]\n name duo\n", false},
+		{nil, "[SERVICE]\n storage.path " + file + "/storage\n[INPUT]\n name dummy\n", false}, // nobody can write there
+		{nil, "[INPUT]\n name dummy\n storage.type filesystem\n", false},
+		{nil, unreachable + "1\n", true},
+		{nil, unreachable + "no_retries\n", true},
 	}
-	rows := table(t, "| what Fluent Bit says |")
+	rows := tableOf(t, troubleshooting, "| what Fluent Bit says |")
 	if len(rows) != len(mistakes) {
 		t.Fatalf("%d rows, %d mistakes", len(rows), len(mistakes))
 	}
 	for i, m := range mistakes {
-		if err := os.WriteFile(file, []byte(m.config+"[OUTPUT]\n    name null\n"), 0o600); err != nil {
+		if err := os.WriteFile(file, []byte(m.config+"[OUTPUT]\n name null\n"), 0o600); err != nil {
 			t.Fatal(err)
 		}
+		lines := codeSpan.FindAllStringSubmatch(rows[i][0], -1)
+		args := append(m.args, "-c", file)
+		if m.runs {
+			runUntil(t, lines[0][1], exec.Command(fluentBit, args...))
+			continue
+		}
 		ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
-		out, err := exec.CommandContext(ctx, fluentBit, append(m.args, "-c", file)...).CombinedOutput()
+		out, err := exec.CommandContext(ctx, fluentBit, args...).CombinedOutput()
 		cancel()
-		for _, line := range codeSpan.FindAllStringSubmatch(rows[i][0], -1) {
+		for _, line := range lines {
 			if err == nil || !strings.Contains(string(out), line[1]) {
 				t.Errorf("%v, no %q in\n%s", err, line[1], out)
 			}
