@@ -17,11 +17,12 @@ HOST        :=
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-build: ## Build the plugin, build/duo_in.so
+build: ## Build the plugin, build/duo_in.so, and its companion program, build/duoctl
 	go build -buildmode=c-shared -trimpath -ldflags "-s -w" -o build/duo_in.so ./plugin
+	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o build/ ./cmd/duoctl
 
 demo: build ## Watch the plugin work, without a Duo account: about 20 seconds, and nothing is left behind
-	go build -o build/ ./cmd/duoctl ./internal/demo
+	go build -o build/ ./internal/demo
 	@build/demo
 
 test: lint pure race smoke ## All that must pass: lint, pure, race and smoke

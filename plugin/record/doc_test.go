@@ -8,10 +8,15 @@ import (
 	"testing"
 	"time"
 
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/go-cmp/cmp"
 )
 
-const formatsDoc = "../../docs/formats.md"
+const (
+	formatsDoc = "../../docs/formats.md"
+	readme     = "../../README.md"
+)
 
 // sampleEvent is the event that the documentation shows in all formats.
 var sampleEvent = Event{
@@ -33,7 +38,7 @@ func TestFormatsDoc(t *testing.T) {
 		}
 		fmt.Fprintf(&b, "`%s`:\n\n```json\n%s\n```\n\n", row.name, renderValue(nil, body))
 	}
-	inDoc(t, "formats", strings.TrimSuffix(b.String(), "\n"))
+	inDoc(t, formatsDoc, "formats", strings.TrimSuffix(b.String(), "\n"))
 
 	names := []string{"authentication", "activity", "telephony", "administrator", "offline_enrollment", "trust_monitor"}
 	if len(names) != len(cefLogs) {
@@ -74,13 +79,55 @@ func TestFormatsDoc(t *testing.T) {
 			return nil
 		})
 	}
-	inDoc(t, "cef", b.String())
+	inDoc(t, formatsDoc, "cef", b.String())
 }
 
-// inDoc compares what stands between two marks of the documentation.
-func inDoc(t *testing.T, mark, want string) {
+// The README shows an event in format json, as a person would lay it out, and
+// below it what the other formats make of the same event.
+func TestReadmeFormats(t *testing.T) {
+	text, err := os.ReadFile(readme)
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "```json\n")
+	shown, _, ok := strings.Cut(rest, "```")
+	var added struct {
+		Time      time.Time `json:"isotimestamp"`
+		EventType string    `json:"eventtype"`
+		Host      string    `json:"host"`
+		EventID   string    `json:"event_id"`
+	}
+	raw := jsontext.Value(shown)
+	if err := json.Unmarshal(raw, &added); err != nil || !ok {
+		t.Fatal("the README's record:", err)
+	}
+	if err := raw.Compact(); err != nil {
+		t.Fatal(err)
+	}
+	sent, _, ok := strings.Cut(string(raw), `,"eventtype":`)
+	if !ok {
+		t.Fatal("the README's record has no eventtype")
+	}
+	e := Event{Raw: []byte(sent + "}"), Time: added.Time, EventType: added.EventType, Host: added.Host, EventID: added.EventID}
+	var b strings.Builder
+	for f, row := range formats {
+		_, body, err := parseEvent(NewEncoder(Options{Format: Format(f), Version: "0.1.0"}).Append(nil, e))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if made := string(renderValue(nil, body)); row.name != "json" {
+			fmt.Fprintf(&b, "`%s`:\n\n```json\n%s\n```\n\n", row.name, made)
+		} else if made != string(raw) {
+			t.Errorf("the README's record (-code +README):\n%s", cmp.Diff(made, string(raw)))
+		}
+	}
+	inDoc(t, readme, "formats", strings.TrimSuffix(b.String(), "\n"))
+}
+
+// inDoc compares what stands between two marks of a document.
+func inDoc(t *testing.T, path, mark, want string) {
 	t.Helper()
-	text, err := os.ReadFile(formatsDoc)
+	text, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -88,15 +135,15 @@ func inDoc(t *testing.T, mark, want string) {
 	before, rest, ok := strings.Cut(string(text), begin)
 	got, after, ok2 := strings.Cut(rest, end)
 	if !ok || !ok2 {
-		t.Fatalf("%s has no %q … %q", formatsDoc, begin, end)
+		t.Fatalf("%s has no %q … %q", path, begin, end)
 	}
 	if *update {
-		if err := os.WriteFile(formatsDoc, []byte(before+begin+want+end+after), 0o644); err != nil {
+		if err := os.WriteFile(path, []byte(before+begin+want+end+after), 0o644); err != nil {
 			t.Fatal(err)
 		}
 		return
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("%s, between %q (-code +document), make update rewrites it:\n%s", formatsDoc, mark, diff)
+		t.Errorf("%s, between %q (-code +document), make update rewrites it:\n%s", path, mark, diff)
 	}
 }
