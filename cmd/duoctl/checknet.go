@@ -175,6 +175,10 @@ func statusOf(err error) (status, code int) {
 func (in *checked) way(w *witness, err error, why string, v option.Values) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
+	if w.proxy != nil { // of the environment too
+		password, _ := w.proxy.User.Password()
+		in.hide(password)
+	}
 	checks := []struct {
 		check string
 		done  bool
@@ -449,15 +453,14 @@ func (w *witness) nameText() string {
 }
 
 func (w *witness) connectionText(byOption bool) string {
-	text := fmt.Sprintf("to %s in %d ms", w.address, w.took.Milliseconds())
 	if w.proxy == nil {
-		return text
+		return fmt.Sprintf("to %s in %d ms", w.address, w.took.Milliseconds())
 	}
-	source := "the environment"
+	source := "of the environment"
 	if byOption {
-		source = "the option proxy"
+		source = "of the option proxy"
 	}
-	return fmt.Sprintf("%s, the proxy of %s, and through it to %s", text, source, w.host)
+	return fmt.Sprintf("to the proxy %s, %s, in %d ms, and through it to %s", w.address, source, w.took.Milliseconds(), w.host)
 }
 
 // skew is by how much the local clock is ahead of the last answer's; false if it bore no time. A Date is in whole seconds,

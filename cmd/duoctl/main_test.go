@@ -35,6 +35,7 @@ func TestScripts(t *testing.T) {
 			"await": await,
 			"call":  call,
 			"list":  listAccounts,
+			"ready": ready,
 			// status2 and fails run duoctl, which must end with status 2 or 1 and say so on stderr: fails PATTERN ARG...
 			"status2": func(ts *testscript.TestScript, _ bool, args []string) { failing(ts, 2, args) },
 			"fails":   func(ts *testscript.TestScript, _ bool, args []string) { failing(ts, 1, args) },
@@ -57,6 +58,17 @@ func await(ts *testscript.TestScript, neg bool, args []string) {
 			ts.Fatalf("after 20 s: %v", err)
 		}
 		<-time.After(10 * time.Millisecond)
+	}
+}
+
+// ready sets the variables that a ready file has: ready READY-FILE.
+func ready(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: ready READY-FILE")
+	}
+	for line := range strings.Lines(ts.ReadFile(args[0])) {
+		name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
+		ts.Setenv(name, value)
 	}
 }
 
