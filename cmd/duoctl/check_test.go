@@ -180,7 +180,7 @@ func TestCheckFaults(t *testing.T) {
 		{"proxy wants a password", duotest.Config{}, proxied(refusing(407)), noWay, "give user and password in the option proxy", ""},
 		{"proxy does not let through", duotest.Config{}, proxied(refusing(403)), noWay, "the proxy refuses to connect (HTTP 403", ""},
 		{"proxy hangs", duotest.Config{}, func(t *testing.T, b *bench) {
-			b.set["timeout"] = "1s"
+			b.set["timeout"] = "4s"
 			b.set["proxy"] = answeringProxy(t, func(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() })
 		}, noWay, "a proxy that hangs", ""},
 		{"proxy inspects TLS", duotest.Config{}, func(t *testing.T, b *bench) {
@@ -203,14 +203,14 @@ func TestCheckFaults(t *testing.T) {
 				t.Fatal(err)
 			}
 			t.Cleanup(func() { l.Close() }) // nobody accepts
-			b.set["api_host"], b.set["timeout"] = l.Addr().String(), "1s"
-		}, noTrust, "no answer within 1s", ""},
+			b.set["api_host"], b.set["timeout"] = l.Addr().String(), "4s"
+		}, noTrust, "no answer within 4s", ""},
 
 		{"hang", duotest.Config{}, func(_ *testing.T, b *bench) {
-			b.set["timeout"] = "1s"
+			b.set["timeout"] = "4s"
 			b.server.Fault(duotest.Fault{Kind: duotest.FaultHang, N: -1})
 		},
-			behind("clock skipped", "keys skipped", "authentication fail", "activity skipped"), "no answer within 1s", ""},
+			behind("clock skipped", "keys skipped", "authentication fail", "activity skipped"), "no answer within 4s", ""},
 		{"reset", duotest.Config{}, every(duotest.Fault{Kind: duotest.FaultReset}),
 			behind("clock skipped", "keys skipped", "authentication fail", "activity skipped"), "Duo cannot be reached", ""},
 		{"cut off", duotest.Config{}, every(duotest.Fault{Kind: duotest.FaultTruncate}),
@@ -303,10 +303,10 @@ func TestCheckAccounts(t *testing.T) {
 		}, []string{"keys ok", "accounts fail", "log skipped"}, "Accounts API application"},
 		{"wrong keys", "all", func(b *bench) { b.set["secret_key"] = "wrong-secret" }, []string{"keys fail", "accounts fail", "log skipped"}, "code 40103"},
 		{"a hang", "all", func(b *bench) {
-			b.set["timeout"] = "1s"
+			b.set["timeout"] = "4s"
 			b.server.Fault(duotest.Fault{Kind: duotest.FaultHang, N: -1})
 		},
-			[]string{"keys skipped", "accounts fail", "log skipped"}, "no answer within 1s"},
+			[]string{"keys skipped", "accounts fail", "log skipped"}, "no answer within 4s"},
 		{"nobody there", "all", func(b *bench) { b.set["api_host"] = "127.0.0.1:1" }, []string{"keys skipped", "accounts skipped", "log skipped"}, "connection refused"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -335,6 +335,24 @@ func TestCheckAccounts(t *testing.T) {
 				t.Errorf("what FAILs says %q, want %q", failed, tt.says)
 			}
 		})
+	}
+}
+
+// Of hundreds of accounts a few are tried, and the report says so.
+func TestCheckManyAccounts(t *testing.T) {
+	b := newBench(t, duotest.Config{})
+	for n := range maxProbed + 2 {
+		if _, err := b.running.AddChild(duotest.Child{ID: fmt.Sprintf("DA%d", n)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	b.set["accounts"], b.set["logs"] = "all", "activity"
+	c := b.check()
+	if text := says(c, resultOK); !strings.Contains(text, "accounts: 7 of 7 child accounts are pulled; 5 of them were tried") || !strings.Contains(text, "activity of DA4: it can be read") {
+		t.Errorf("well is\n%s", text)
+	}
+	if n := b.server.Count("activity").Calls; n != maxProbed {
+		t.Errorf("%d calls for logs, want %d", n, maxProbed)
 	}
 }
 
@@ -447,6 +465,9 @@ func TestCheckInterrupted(t *testing.T) {
 	want := append(slices.Clone(freeWay), "clock skipped", "keys skipped", "authentication skipped", "activity skipped")
 	if got := results(c); len(got) < 9 || !slices.Equal(got[2:9], want) {
 		t.Errorf("%q, want among it %q", got, want)
+	}
+	if text := says(c, resultSkipped); strings.Contains(text, "FAILed") || !strings.Contains(text, "activity: because the check was interrupted") {
+		t.Errorf("skipped is\n%s", text)
 	}
 	if err := c.report(io.Discard, false); err == nil || err.Error() != "interrupted" {
 		t.Errorf("error %v, want that it was interrupted", err)

@@ -115,7 +115,7 @@ func (in *checked) patiently(ctx context.Context, check string, look func(found 
 	case <-done:
 		in.Checks = append(in.Checks, found.Checks...)
 	case <-ctx.Done():
-		in.skip(check, "because the check was interrupted")
+		in.skip(check, becauseInterrupted)
 	case <-time.After(diskWait):
 		in.fail(check, "the volume does not answer within %s", diskWait)
 	}

@@ -95,8 +95,9 @@ func (c *caller) client(keys duo.Credentials) *duo.Client {
 
 // Why something was not checked.
 const (
-	becauseSilent = "because there was no answer"
-	becauseAbove  = "because of what FAILed above"
+	becauseSilent      = "because there was no answer"
+	becauseAbove       = "because of what FAILed above"
+	becauseInterrupted = "because the check was interrupted"
 )
 
 var errNotTried = errors.New("not tried")
@@ -106,8 +107,12 @@ var errNotTried = errors.New("not tried")
 func (c *caller) probe(keys duo.Credentials) {
 	client := c.client(keys)
 	for _, l := range c.values.Logs {
-		err := errNotTried
-		if c.ctx.Err() == nil && !slices.ContainsFunc(c.answers, final) {
+		err := c.ctx.Err()
+		switch {
+		case err != nil:
+		case slices.ContainsFunc(c.answers, final):
+			err = errNotTried
+		default:
 			err = client.Probe(c.ctx, l, c.values.Window)
 			c.note(err)
 		}
@@ -198,7 +203,7 @@ func (in *checked) way(w *witness, err error, why string, v option.Values) bool 
 			continue
 		}
 		if errors.Is(err, context.Canceled) {
-			in.skip(c.check, "because the check was interrupted")
+			in.skip(c.check, becauseInterrupted)
 		} else {
 			in.fail(c.check, "%s", why)
 		}
@@ -267,6 +272,10 @@ func (in *checked) keys(answers []error, answered bool) {
 // children compares the accounts that are to be pulled with those that there are.
 func (in *checked) children(wanted option.Accounts, list []duo.Account, err error, connected bool) {
 	switch {
+	case errors.Is(err, context.Canceled):
+		in.skip(stepAccounts, becauseInterrupted)
+		in.skip(stepLog, becauseInterrupted)
+		return
 	case err != nil && !connected:
 		in.skip(stepAccounts, becauseSilent)
 		in.skip(stepLog, becauseSilent)
@@ -312,7 +321,7 @@ func (in *checked) logs(outcomes []outcome, connected bool) {
 		case o.err == nil:
 			f.Result, f.Status, f.Text = resultOK, http.StatusOK, "it can be read"
 		case errors.Is(o.err, context.Canceled):
-			f.Result, f.Text = resultSkipped, "because the check was interrupted"
+			f.Result, f.Text = resultSkipped, becauseInterrupted
 		case !connected:
 			f.Result, f.Text = resultSkipped, becauseSilent
 		case errors.Is(o.err, errNotTried):
