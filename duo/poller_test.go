@@ -68,6 +68,7 @@ func (a *account) client() *duo.Client {
 type reading struct {
 	poller *duo.Poller
 	logs   *logLines
+	stats  duo.Stats
 	stop   func()
 
 	mu     sync.Mutex
@@ -86,7 +87,7 @@ func (a *account) read(log string, w duo.Window, c duo.Cursor) *reading {
 		a.t.Fatal(err)
 	}
 	r := &reading{logs: &logLines{}}
-	r.poller = &duo.Poller{Log: l, Client: a.client(), Window: w, Cursor: c, Logger: slog.New(r.logs), Deliver: r.take(l)}
+	r.poller = &duo.Poller{Log: l, Client: a.client(), Window: w, Cursor: c, Logger: slog.New(r.logs), Deliver: r.take(l), Stats: &r.stats}
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); _ = r.poller.Run(ctx) }()
