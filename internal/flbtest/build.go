@@ -59,10 +59,11 @@ func BuildRaceHost(ctx context.Context, dir string) (path string, err error) {
 		"-no-pie", "-Wl,--whole-archive", archive, "-Wl,--no-whole-archive")
 }
 
-// BuildCHost compiles the C host into dir/flbhost. Where there is no C
-// compiler the error is exec.ErrNotFound.
-func BuildCHost(ctx context.Context, dir string) (path string, err error) {
-	return buildCHost(ctx, filepath.Join(dir, "flbhost"))
+// BuildCHost compiles the C host into dir/flbhost, with what flags there are
+// besides; host.c says what those of its own do. Where there is no C compiler the
+// error is exec.ErrNotFound.
+func BuildCHost(ctx context.Context, dir string, flags ...string) (path string, err error) {
+	return buildCHost(ctx, filepath.Join(dir, "flbhost"), flags...)
 }
 
 func buildCHost(ctx context.Context, target string, flags ...string) (string, error) {

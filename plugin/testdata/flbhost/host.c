@@ -32,9 +32,12 @@
  *   resume TAG    calls FLBPluginInputResume there
  *   drop TAG [N]  loses the next N (1) appends the way a full ring does: after ten tries of 100 ms, and cleanup follows
  *   stall MS      the main thread empties no ring for that long
+ *   metrics TAG   writes the input's metrics to OUT/TAG.prom, in Prometheus' text format
  *   hang MS       the main thread hangs for that long in a filter of the next batch, which is counted but not written
  *   reload        Fluent Bit's hot reload; CONFIG is read again
  *   exit          the same as SIGTERM, SIGINT and the end of stdin, so that no host outlives its test
+ *
+ * Compiled with -DNO_GAUGES it lacks a part of the functions that make metrics.
  *
  * Exit status: 0; 1 for a plugin that cannot be used or a file that cannot be written; 2 for a mistake in the
  * configuration; 255 if an FLBPluginInit failed; SIGABRT if the plugin wrote beyond the definition that it was given.
@@ -143,10 +146,26 @@ struct ring {
     unsigned first, used;
 };
 
+struct sample { /* of a metric, one value */
+    char **labels;
+    double value;
+    struct sample *next;
+};
+
+struct metric { /* of those that a plugin makes */
+    struct input *input;
+    bool gauge;
+    char *name, *help, **keys;
+    int labels;
+    struct sample *samples;
+    struct metric *next;
+};
+
 struct input { /* the i_ins of the plugin */
     struct pipeline *pipeline;
     struct property *properties; /* in the order of the file */
     const char *name, *tag;
+    char title[128];        /* the alias, or the name and a number */
     int log_level;
     void *context;
     pthread_t thread;
@@ -156,6 +175,8 @@ struct input { /* the i_ins of the plugin */
     atomic_bool collecting; /* cleared by a pause, of any input's thread */
     atomic_int drops;       /* appends still to be dropped */
     atomic_ullong records;  /* fluentbit_input_records_total */
+    pthread_mutex_t metrics_lock;
+    struct metric *metrics; /* the plugin's own, the oldest first */
     bool paused;            /* the main thread's: its ring is not emptied */
     double exit_ms;         /* spent in the callbacks of the shutdown */
     struct ring ring;
@@ -361,9 +382,36 @@ static struct input *input_new(struct pipeline *pl)
     in->pipeline = pl;
     in->mail[0] = in->mail[1] = in->file = in->chunk = -1;
     pthread_mutex_init(&in->ring.lock, NULL);
+    pthread_mutex_init(&in->metrics_lock, NULL);
     sem_init(&in->initialised, 0, 0);
     pl->inputs[pl->count++] = in;
     return in;
+}
+
+static void strings_free(char **list, int n)
+{
+    for (int i = 0; i < n; i++) {
+        free(list[i]);
+    }
+    free(list);
+}
+
+static void metrics_free(struct metric *m)
+{
+    while (m) {
+        struct metric *next = m->next;
+        while (m->samples) {
+            struct sample *s = m->samples;
+            m->samples = s->next;
+            strings_free(s->labels, m->labels);
+            poison(s, sizeof *s);
+        }
+        strings_free(m->keys, m->labels);
+        free(m->name);
+        free(m->help);
+        poison(m, sizeof *m);
+        m = next;
+    }
 }
 
 /* What is still on the ring goes with it: at exit Fluent Bit frees it without a word. */
@@ -379,7 +427,9 @@ static void input_free(struct input *in)
             close(fds[i]);
         }
     }
+    metrics_free(in->metrics);
     properties_free(in->properties);
+    pthread_mutex_destroy(&in->metrics_lock);
     pthread_mutex_destroy(&in->ring.lock);
     sem_destroy(&in->initialised);
     poison(in, sizeof *in);
@@ -478,6 +528,8 @@ static bool config_meaning(struct pipeline *pl, const char *path, const struct p
         in->name = property(in->properties, "name");
         in->tag = property(in->properties, "tag");
         in->log_level = parse_level(property(in->properties, "log_level"), pl->log_level);
+        const char *alias = property(in->properties, "alias");
+        snprintf(in->title, sizeof in->title, alias ? "%s" : "%s.%zu", alias ? alias : in->name, i);
         if (!in->name || !in->tag || strchr(in->tag, '/')) {
             return bad_config(path, 0, "an [input] needs a name, and a tag that can be a file's name");
         }
@@ -523,28 +575,163 @@ static void *api_input_get_cmt_instance(void *i_ins)
     return ((struct input *)i_ins)->pipeline->no_metrics ? NULL : i_ins;
 }
 
-/* What plugins find among the symbols of the executable; a cmt is an input here. */
+/*
+ * What plugins find among the symbols of the executable (lib/cmetrics, src/flb_input.c); a cmt is an input here. It has no
+ * cmt_filter, as Fluent Bit before 3.0.
+ */
 
+const char *flb_input_name(void *i_ins);
 char *cmt_encode_prometheus_create(void *cmt, int add_timestamp);
 void cmt_encode_prometheus_destroy(char *text);
+void *cmt_counter_create(void *cmt, char *ns, char *subsystem, char *name, char *help, int labels, char **keys);
+int cmt_counter_set(void *counter, uint64_t timestamp, double value, int labels, char **values);
+
+const char *flb_input_name(void *i_ins)
+{
+    return ((struct input *)i_ins)->title;
+}
+
+static void print_metric(FILE *out, const struct metric *m)
+{
+    fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", m->name, m->help, m->name, m->gauge ? "gauge" : "counter");
+    for (const struct sample *s = m->samples; s; s = s->next) {
+        fprintf(out, "%s", m->name);
+        for (int i = 0; i < m->labels; i++) {
+            fprintf(out, "%c%s=\"%s\"", i ? ',' : '{', m->keys[i], s->labels[i]);
+        }
+        fprintf(out, "} %.17g\n", s->value);
+    }
+}
 
 char *cmt_encode_prometheus_create(void *cmt, int add_timestamp)
 {
     struct input *in = cmt;
     char *text = NULL;
+    size_t size;
+    FILE *out = must(open_memstream(&text, &size));
     (void)add_timestamp;
-    if (asprintf(&text, "# HELP fluentbit_input_records_total Number of input records.\n"
-                        "# TYPE fluentbit_input_records_total counter\n"
-                        "fluentbit_input_records_total{name=\"%s.0\"} %.17g\n",
-            in->name, (double)atomic_load(&in->records)) == -1) {
-        return NULL;
+    fprintf(out, "# HELP fluentbit_input_records_total Number of input records.\n"
+                 "# TYPE fluentbit_input_records_total counter\n"
+                 "fluentbit_input_records_total{name=\"%s\"} %.17g\n",
+        in->title, (double)atomic_load(&in->records));
+    pthread_mutex_lock(&in->metrics_lock);
+    for (const struct metric *m = in->metrics; m; m = m->next) {
+        print_metric(out, m);
     }
-    return text;
+    pthread_mutex_unlock(&in->metrics_lock);
+    fclose(out);
+    return must(text);
 }
 
 void cmt_encode_prometheus_destroy(char *text)
 {
     free(text);
+}
+
+static char **strings_copy(char **list, int n)
+{
+    char **copy = must(calloc((size_t)n + 1, sizeof *copy));
+    for (int i = 0; i < n; i++) {
+        copy[i] = must(strdup(list[i]));
+    }
+    return copy;
+}
+
+static struct metric *metric_new(void *cmt, bool gauge, const char *ns, const char *subsystem, const char *name, const char *help,
+    int labels, char **keys)
+{
+    struct input *in = cmt;
+    struct metric *m = must(calloc(1, sizeof *m)), **end;
+    m->input = in;
+    m->gauge = gauge;
+    m->help = must(strdup(help));
+    m->labels = labels;
+    m->keys = strings_copy(keys, labels);
+    if (asprintf(&m->name, "%s_%s_%s", ns, subsystem, name) == -1) {
+        must(NULL);
+    }
+    pthread_mutex_lock(&in->metrics_lock);
+    for (end = &in->metrics; *end; end = &(*end)->next) {
+    }
+    *end = m;
+    pthread_mutex_unlock(&in->metrics_lock);
+    return m;
+}
+
+static struct sample *find_sample(struct metric *m, char **labels)
+{
+    struct sample **s = &m->samples;
+    for (; *s; s = &(*s)->next) {
+        int same = 0;
+        while (same < m->labels && strcmp((*s)->labels[same], labels[same]) == 0) {
+            same++;
+        }
+        if (same == m->labels) {
+            return *s;
+        }
+    }
+    *s = must(calloc(1, sizeof **s));
+    (*s)->labels = strings_copy(labels, m->labels);
+    return *s;
+}
+
+static int metric_set(struct metric *m, double value, int labels, char **values)
+{
+    if (labels != m->labels) {
+        log_line(1, "metric %s has %d labels, not %d", m->name, m->labels, labels);
+        return -1;
+    }
+    pthread_mutex_lock(&m->input->metrics_lock);
+    struct sample *s = find_sample(m, values);
+    bool falls = !m->gauge && value < s->value;
+    s->value = falls ? s->value : value;
+    pthread_mutex_unlock(&m->input->metrics_lock);
+    if (falls) {
+        log_line(1, "attempting to reset unresetable counter: %s", m->name);
+    }
+    return falls ? -1 : 0;
+}
+
+void *cmt_counter_create(void *cmt, char *ns, char *subsystem, char *name, char *help, int labels, char **keys)
+{
+    return metric_new(cmt, false, ns, subsystem, name, help, labels, keys);
+}
+
+int cmt_counter_set(void *counter, uint64_t timestamp, double value, int labels, char **values)
+{
+    (void)timestamp;
+    return metric_set(counter, value, labels, values);
+}
+
+#ifndef NO_GAUGES
+void *cmt_gauge_create(void *cmt, char *ns, char *subsystem, char *name, char *help, int labels, char **keys);
+int cmt_gauge_set(void *gauge, uint64_t timestamp, double value, int labels, char **values);
+
+void *cmt_gauge_create(void *cmt, char *ns, char *subsystem, char *name, char *help, int labels, char **keys)
+{
+    return metric_new(cmt, true, ns, subsystem, name, help, labels, keys);
+}
+
+int cmt_gauge_set(void *gauge, uint64_t timestamp, double value, int labels, char **values)
+{
+    (void)timestamp;
+    return metric_set(gauge, value, labels, values);
+}
+#endif
+
+/* What stands for the HTTP server. */
+static const char *write_metrics(struct input *in)
+{
+    char path[PATH_MAX];
+    snprintf(path, sizeof path, "%s/%s.prom", in->pipeline->out, in->tag);
+    FILE *f = fopen(path, "we");
+    if (!f) {
+        return "the file cannot be written";
+    }
+    char *text = cmt_encode_prometheus_create(in, 0);
+    fputs(text, f);
+    free(text);
+    return fclose(f) == 0 ? NULL : "the file cannot be written";
 }
 
 static int api_no_log(void *ins, int level)
@@ -1097,10 +1284,13 @@ static bool run_command(struct pipeline **pl, const char *path, const char *line
         stalled_until = now_ms() + (double)parse_positive(first, 1000);
     } else if (strcmp(verb, "hang") == 0) {
         hang_ms = parse_positive(first, 1000);
-    } else if (strcmp(verb, "pause") != 0 && strcmp(verb, "resume") != 0 && strcmp(verb, "drop") != 0) {
-        error = "unknown command; pause, resume, drop, stall, hang, reload or exit";
+    } else if (strcmp(verb, "pause") != 0 && strcmp(verb, "resume") != 0 && strcmp(verb, "drop") != 0 &&
+               strcmp(verb, "metrics") != 0) {
+        error = "unknown command; pause, resume, drop, metrics, stall, hang, reload or exit";
     } else if (!in) {
         error = "no input has that tag";
+    } else if (strcmp(verb, "metrics") == 0) {
+        error = write_metrics(in);
     } else if (strcmp(verb, "drop") == 0) {
         atomic_store(&in->drops, (int)parse_positive(second, 1));
     } else {
