@@ -3,6 +3,7 @@
 package scenario
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
@@ -30,7 +31,8 @@ type scrape struct {
 	all  map[string]float64 // of that, by name and labels: name{a="x",b="y"}
 }
 
-// metered has spec's host serve metrics.
+// metered has spec's host serve metrics, by what the documentation says to set,
+// but on a port of its own and for nobody else.
 func (b *bed) metered(spec *flbtest.Spec) *scrape {
 	b.t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -39,8 +41,20 @@ func (b *bed) metered(spec *flbtest.Spec) *scrape {
 	}
 	defer l.Close()
 	s := &scrape{b: b, port: l.Addr().(*net.TCPAddr).Port}
-	// Fluent Bit's own default takes any address. Of two equal keys the last counts.
-	spec.Service = append(slices.Clone(spec.Service), opt("http_server", "on"), opt("http_listen", "127.0.0.1"), opt("http_port", strconv.Itoa(s.port)))
+	own := map[string]string{"http_listen": "127.0.0.1", "http_port": strconv.Itoa(s.port)}
+	doc, err := os.ReadFile("../../docs/monitoring.md")
+	if err != nil {
+		b.t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(doc), "\n[SERVICE]\n")
+	block, _, _ := strings.Cut(rest, "\n```")
+	for line := range strings.Lines(block) {
+		words := strings.Fields(line)
+		if len(words) != 2 {
+			b.t.Fatalf("docs/monitoring.md: %q is no setting", line)
+		}
+		spec.Service = append(spec.Service, opt(words[0], cmp.Or(own[words[0]], words[1])))
+	}
 	return s
 }
 
