@@ -29,6 +29,7 @@ var silent = map[string]string{
 	"another path":                "stands for a redirect's target",
 	"another owner":               "stands for a lock's owner",
 	"… of … bytes":                "the end of `not JSON but …`",
+	"write to":                    "part of an error of duoctl check",
 	"… of its … KiB and … of its … files are free":               "the middle of `no room for Fluent Bit's buffer`",
 	"and … more like these":                                      "the end of a line that names many",
 	"… and … more":                                               "the same",
