@@ -106,3 +106,47 @@ func TestNamedCode(t *testing.T) {
 		}
 	}
 }
+
+// TestPages holds that links between the pages lead somewhere, to headings too, and
+// that make has the targets that they name.
+func TestPages(t *testing.T) {
+	root := filepath.Join("..", "..")
+	var pages []string
+	for _, pattern := range []string{"*.md", "docs/*.md", "examples/*.md"} {
+		found, err := filepath.Glob(filepath.Join(root, pattern))
+		if err != nil || len(found) == 0 {
+			t.Fatal(pattern, err)
+		}
+		pages = append(pages, found...)
+	}
+	makefile := read(t, "Makefile")
+	for _, page := range pages {
+		name, _ := filepath.Rel(root, page)
+		text := read(t, name)
+		for _, m := range regexp.MustCompile(`\]\(([^)#:\s]*)(?:#([^)\s]+))?\)`).FindAllStringSubmatch(text, -1) {
+			to := filepath.Join(filepath.Dir(name), m[1])
+			if m[1] == "" {
+				to = name
+			}
+			if _, err := os.Stat(filepath.Join(root, to)); err != nil {
+				t.Errorf("%s links to %s: %v", name, m[1], err)
+			} else if m[2] != "" && !slices.Contains(headings(read(t, to)), m[2]) {
+				t.Errorf("%s links to #%s, which %s does not have", name, m[2], to)
+			}
+		}
+		for _, m := range regexp.MustCompile("(?m)(?:^|`)make ([a-z]+)").FindAllStringSubmatch(text, -1) {
+			if !regexp.MustCompile(`(?m)^` + m[1] + `:.*## \S`).MatchString(makefile) {
+				t.Errorf("%s: make %s: there is no such target, or it has no help", name, m[1])
+			}
+		}
+	}
+}
+
+// headings are the names by which GitHub links to a page's headings.
+func headings(text string) (names []string) {
+	for _, m := range regexp.MustCompile(`(?m)^#+ (.+)$`).FindAllStringSubmatch(text, -1) {
+		name := regexp.MustCompile(`[^\pL\pN _-]`).ReplaceAllString(strings.ToLower(m[1]), "")
+		names = append(names, strings.ReplaceAll(name, " ", "-"))
+	}
+	return names
+}
