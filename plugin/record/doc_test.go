@@ -14,8 +14,9 @@ import (
 )
 
 const (
-	formatsDoc = "../../docs/formats.md"
-	readme     = "../../README.md"
+	formatsDoc     = "../../docs/formats.md"
+	performanceDoc = "../../docs/performance.md"
+	readme         = "../../README.md"
 )
 
 // sampleEvent is the event that the documentation shows in all formats.
@@ -122,6 +123,30 @@ func TestReadmeFormats(t *testing.T) {
 		}
 	}
 	inDoc(t, readme, "formats", strings.TrimSuffix(b.String(), "\n"))
+}
+
+// TestSizesDoc holds what the documentation says of an event's size in Fluent Bit's
+// encoding: a usual record of each log, the first in testdata.
+func TestSizesDoc(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("| log | as Duo sends it |")
+	for _, f := range formats {
+		b.WriteString(" `" + f.name + "` |")
+	}
+	b.WriteString("\n|---|---|" + strings.Repeat("---|", len(formats)) + "\n")
+	for _, log := range []string{"authentication", "activity", "telephony"} {
+		raw := jsontext.Value(readRecords(t, log)[0])
+		if err := raw.Compact(); err != nil {
+			t.Fatal(err)
+		}
+		e := Event{Raw: raw, Time: sampleEvent.Time, EventType: log, Host: sampleEvent.Host, EventID: sampleEvent.EventID}
+		fmt.Fprintf(&b, "| `%s` | %d |", log, len(raw))
+		for f := range formats {
+			fmt.Fprintf(&b, " %d |", len(NewEncoder(Options{Format: Format(f), Version: "0.1.0"}).Append(nil, e)))
+		}
+		b.WriteString("\n")
+	}
+	inDoc(t, performanceDoc, "sizes", b.String())
 }
 
 // inDoc compares what stands between two marks of a document.
