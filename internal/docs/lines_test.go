@@ -39,10 +39,13 @@ var silent = map[string]string{
 	"Duo Security logs":                                          "the plugin's description",
 	"authentication, activity, telephony":                        "a default",
 	"Source IPv6 Address":                                        "a label in CEF",
-	"CEF:0|Duo Security|duo_in|":                                 "the beginning of CEF",
-	"record is not a JSON object":                                "such a record goes out as text",
-	"record is followed by more data":                            "the same",
-	"joined names are many times as long as the record":          "the same",
+	"user id …":                                                  "the end of `checkpoint folder …`",
+	"the user it runs as":                                        "the same, on Windows",
+	"the sum":                                                    "docs/monitoring.md's", "the highest": "the same", "the lowest": "the same", "the mean: the share that is up": "the same",
+	"CEF:0|Duo Security|duo_in|":                        "the beginning of CEF",
+	"record is not a JSON object":                       "such a record goes out as text",
+	"record is followed by more data":                   "the same",
+	"joined names are many times as long as the record": "the same",
 }
 
 // sentence is a text in the code that somebody may come to read.
