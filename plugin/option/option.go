@@ -10,6 +10,7 @@ package option
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"net/url"
 	"os"
@@ -334,14 +335,14 @@ func setSecretFile(o *Values, v string, _ time.Time) error {
 	case err != nil && secretShape.MatchString(v):
 		return errors.New("this looks like the secret key itself; give it as secret_key, or the path of a file that holds it")
 	case err != nil:
-		return fmt.Errorf("cannot be read: %w", err)
+		return unreadable(err)
 	case !info.Mode().IsRegular() || info.Size() > most:
 		// A pipe could hold up the start for ever.
 		return fmt.Errorf("not a file of at most %d bytes; it must hold the secret key alone", most)
 	}
 	b, err := os.ReadFile(v)
 	if err != nil {
-		return fmt.Errorf("cannot be read: %w", err)
+		return unreadable(err)
 	}
 	secret := strings.TrimSpace(string(b))
 	if secret == "" {
@@ -349,6 +350,14 @@ func setSecretFile(o *Values, v string, _ time.Time) error {
 	}
 	o.Credentials.SecretKey, o.SecretKeyFile = duo.NewSecret(secret), v
 	return keyShape(secret)
+}
+
+// unreadable says why the file of a secret cannot be read; that of a container's is often another user's.
+func unreadable(err error) error {
+	if errors.Is(err, fs.ErrPermission) {
+		return fmt.Errorf("cannot be read: %w; the user that runs Fluent Bit must be able to read it", err)
+	}
+	return fmt.Errorf("cannot be read: %w", err)
 }
 
 func setLogs(o *Values, v string, _ time.Time) error {

@@ -519,7 +519,7 @@ func TestSecretFileUnreadable(t *testing.T) {
 	}
 	optionFiles(t)
 	chmod(t, "secret", 0)
-	want := []string{`secret_key_file "secret": cannot be read: open secret: permission denied`}
+	want := []string{`secret_key_file "secret": cannot be read: open secret: permission denied; the user that runs Fluent Bit must be able to read it`}
 	if diff := cmp.Diff(want, problemsOf(config(without(keys, "secret_key")+"secret_key_file secret"))); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -637,6 +637,14 @@ func TestMountedSecret(t *testing.T) {
 	}
 	if readByOthers(path) {
 		t.Error("a warning of what Docker and Kubernetes mount")
+	}
+}
+
+// TestUnreadableSecret: who mounts a secret into a container is told whom it is for.
+func TestUnreadableSecret(t *testing.T) {
+	got := unreadable(&fs.PathError{Op: "open", Path: "secret", Err: fs.ErrPermission}).Error()
+	if want := "cannot be read: open secret: permission denied; the user that runs Fluent Bit must be able to read it"; got != want {
+		t.Errorf("got %q, want %q", got, want)
 	}
 }
 
