@@ -15,6 +15,7 @@ import (
 	"duo_in/checkpoint"
 	"duo_in/duo"
 	"duo_in/duo/duotest"
+	"duo_in/plugin/option"
 )
 
 // shelf is the metrics of a host, which takes those that are not in refuses.
@@ -91,17 +92,17 @@ func numberedIDs(n int) (ids []string) {
 func TestSeriesAreMadeAtOnce(t *testing.T) {
 	for _, tt := range []struct {
 		name     string
-		accounts accounts
+		accounts option.Accounts
 		want     []string // the account of each series
 	}{
-		{"of its own", accounts{}, []string{"self"}},
-		{"named", accounts{ids: []string{"DA0000", "DA0001"}}, []string{"DA0000", "DA0001"}},
-		{"as many as can be", accounts{ids: numberedIDs(maxMetered)}, numberedIDs(maxMetered)},
-		{"more", accounts{ids: numberedIDs(maxMetered + 1)}, []string{"all"}},
-		{"all", accounts{all: true}, []string{"all"}},
+		{"of its own", option.Accounts{}, []string{"self"}},
+		{"named", option.Accounts{IDs: []string{"DA0000", "DA0001"}}, []string{"DA0000", "DA0001"}},
+		{"as many as can be", option.Accounts{IDs: numberedIDs(maxMetered)}, numberedIDs(maxMetered)},
+		{"more", option.Accounts{IDs: numberedIDs(maxMetered + 1)}, []string{"all"}},
+		{"all", option.Accounts{All: true}, []string{"all"}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			o := options{accounts: tt.accounts, logs: logsOf(t, "activity", "telephony")}
+			o := option.Values{Accounts: tt.accounts, Logs: logsOf(t, "activity", "telephony")}
 			e, host := newExporter(o, func() int { return 7 }), &shelf{}
 			e.begin(host.metric, "in", time.Now())
 			want := map[string]float64{}
@@ -116,7 +117,7 @@ func TestSeriesAreMadeAtOnce(t *testing.T) {
 				t.Errorf("%d series, want %d", n, want)
 			}
 			for _, id := range append(numberedIDs(40), "", "unheard") {
-				if id == "" == tt.accounts.any() {
+				if id == "" == tt.accounts.Any() {
 					continue
 				}
 				e.add(checkpoint.Stream{Account: id, Log: "activity"}, newMeter(time.Now(), 0))
@@ -142,17 +143,17 @@ func seriesEach() (n int) {
 // What accounts that share a series come to.
 func TestAccountsTogether(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
-	o := options{accounts: accounts{all: true}, logs: logsOf(t, "activity", "telephony")}
-	o.window.Delay = 2 * time.Minute
+	o := option.Values{Accounts: option.Accounts{All: true}, Logs: logsOf(t, "activity", "telephony")}
+	o.Window.Delay = 2 * time.Minute
 	e, host := newExporter(o, func() int { return 0 }), &shelf{}
 	e.begin(host.metric, "in", now)
 	add := func(log string, r reading) *meter {
-		m := newMeter(now, o.window.Delay)
+		m := newMeter(now, o.Window.Delay)
 		m.own = r
 		e.add(checkpoint.Stream{Account: "DA", Log: log}, m)
 		return m
 	}
-	reach := func(lag time.Duration) duo.Millis { return duo.ToMillis(now.Add(-lag - o.window.Delay)) }
+	reach := func(lag time.Duration) duo.Millis { return duo.ToMillis(now.Add(-lag - o.Window.Delay)) }
 	add("activity", reading{records: 3, bytes: 300, reach: reach(90 * time.Second), pulled: true})
 	add("activity", reading{records: 4, bytes: 400, commits: [2]uint64{5, 1}, reach: reach(5 * time.Second), pulled: true})
 	gone := add("activity", reading{records: 10, bytes: 1000, reach: reach(time.Hour), pulled: true})
@@ -197,7 +198,7 @@ func TestFolds(t *testing.T) {
 // A host that refuses some metrics is given the others; one that frees them all
 // is not called again.
 func TestHostsOfLess(t *testing.T) {
-	e, host := newExporter(options{logs: logsOf(t, "activity")}, func() int { return 0 }), &shelf{refuses: map[string]bool{"up": true}}
+	e, host := newExporter(option.Values{Logs: logsOf(t, "activity")}, func() int { return 0 }), &shelf{refuses: map[string]bool{"up": true}}
 	e.begin(host.metric, "in", time.Now())
 	m := newMeter(time.Now(), 0)
 	e.add(checkpoint.Stream{Log: "activity"}, m)
@@ -317,7 +318,7 @@ func TestHandedOverAndSaved(t *testing.T) {
 		if saved == 0 || host.at("commits_total{duo.0,activity,self,failed}") != 0 {
 			t.Errorf("commits: %v", host.of("commits_total"))
 		}
-		in.streams[in.key("", in.options.logs[0])].meter.saved(errors.New("no room"))
+		in.streams[in.key("", in.options.Logs[0])].meter.saved(errors.New("no room"))
 		time.Sleep(2 * time.Second)
 		if got := host.at("commits_total{duo.0,activity,self,failed}"); got != 1 {
 			t.Errorf("%v commits failed, want 1", got)
