@@ -22,7 +22,6 @@ import (
 // for its receivers.
 type authority struct {
 	t    *testing.T
-	dir  string
 	file string // its certificate
 	cert *x509.Certificate
 	key  *ecdsa.PrivateKey
@@ -30,12 +29,13 @@ type authority struct {
 
 func newAuthority(t *testing.T) *authority {
 	t.Helper()
-	a := &authority{t: t, dir: t.TempDir()}
+	a := &authority{t: t}
 	template := a.template("test CA")
 	template.IsCA, template.BasicConstraintsValid, template.KeyUsage = true, true, x509.KeyUsageCertSign
 	a.cert, a.key = template, a.newKey()
 	a.cert = a.sign(template, a.key)
-	a.file = a.write("ca.pem", "CERTIFICATE", a.cert.Raw)
+	a.file = filepath.Join(t.TempDir(), "ca.pem")
+	a.write(a.file, "CERTIFICATE", a.cert.Raw)
 	return a
 }
 
@@ -54,13 +54,15 @@ func (a *authority) certificate(name string) tls.Certificate {
 	return tls.Certificate{Certificate: [][]byte{cert.Raw}, PrivateKey: key, Leaf: cert}
 }
 
-// files writes a certificate and its key, for a receiver that is a program.
-func (a *authority) files(c tls.Certificate) (cert, key string) {
+// files writes what a receiver that is a program needs: ca.pem, cert.pem and
+// key.pem.
+func (a *authority) files(dir string, c tls.Certificate) {
 	a.t.Helper()
 	der, err := x509.MarshalPKCS8PrivateKey(c.PrivateKey)
 	a.check(err)
-	name := c.Leaf.Subject.CommonName
-	return a.write(name+".pem", "CERTIFICATE", c.Certificate[0]), a.write(name+"-key.pem", "PRIVATE KEY", der)
+	a.write(filepath.Join(dir, "ca.pem"), "CERTIFICATE", a.cert.Raw)
+	a.write(filepath.Join(dir, "cert.pem"), "CERTIFICATE", c.Certificate[0])
+	a.write(filepath.Join(dir, "key.pem"), "PRIVATE KEY", der)
 }
 
 func (a *authority) template(name string) *x509.Certificate {
@@ -87,10 +89,9 @@ func (a *authority) newKey() *ecdsa.PrivateKey {
 	return key
 }
 
-func (a *authority) write(name, kind string, der []byte) (path string) {
-	path = filepath.Join(a.dir, name)
+func (a *authority) write(path, kind string, der []byte) {
+	a.t.Helper()
 	a.check(os.WriteFile(path, pem.EncodeToMemory(&pem.Block{Type: kind, Bytes: der}), 0o600))
-	return path
 }
 
 func (a *authority) check(err error) {

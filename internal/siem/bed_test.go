@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"flag"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -38,7 +39,7 @@ func TestMain(m *testing.M) {
 		buildDir = dir
 		flag.Parse()
 		// Most of a bed is waiting, so that more of them run at once than there are processors.
-		_ = flag.Set("test.parallel", "8")
+		_ = flag.Set("test.parallel", "16")
 		return m.Run()
 	}())
 }
@@ -74,12 +75,6 @@ type collector interface {
 	got() []string
 }
 
-// edit is a place of an example that its user edits.
-type edit struct {
-	old, new string
-	times    int // that old stands there; 0 is once
-}
-
 // bed is what an example is run in.
 type bed struct {
 	t          *testing.T
@@ -91,6 +86,8 @@ type bed struct {
 	ca         string // the file of the simulated Duo's
 	generators map[string]*duotest.Generator
 	host       *flbtest.Process
+
+	metricsPort int // of its metrics, if it has them
 }
 
 // newBed makes a simulated Duo without events. Beds are used at the same time:
@@ -162,17 +159,7 @@ var (
 // two.
 func (b *bed) configure(name string, edits ...edit) (config string) {
 	b.t.Helper()
-	text, err := os.ReadFile(filepath.Join(examples, name))
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	config = string(text)
-	for _, e := range edits {
-		if got := strings.Count(config, e.old); got != max(e.times, 1) {
-			b.t.Fatalf("%s: %q stands there %d times, not %d", name, e.old, got, max(e.times, 1))
-		}
-		config = strings.ReplaceAll(config, e.old, e.new)
-	}
+	config = substitute(b.t, name, edits...)
 	inputs := 0
 	for _, s := range flbtest.ParseConfig(name, config) {
 		if s.Name == "INPUT" && s.Get("name") == "duo" {
@@ -202,7 +189,13 @@ func (b *bed) start(name, config string) {
 		b.t.Fatal(err)
 	}
 	b.host = p
-	b.t.Cleanup(func() { _ = p.Kill() })
+	b.t.Cleanup(func() {
+		_ = p.Kill()
+		if b.t.Failed() {
+			log := p.Log()
+			b.t.Logf("the log:\n%s", log[max(0, len(log)-8000):])
+		}
+	})
 }
 
 // stop ends Fluent Bit cleanly, and looks at what it logged.
@@ -220,13 +213,49 @@ func (b *bed) stop() {
 	}
 }
 
+// kill ends Fluent Bit at once: stop waits for what it cannot deliver.
+func (b *bed) kill() {
+	b.t.Helper()
+	if err := b.host.Kill(); err != nil {
+		b.t.Fatal(err)
+	}
+}
+
+// metrics is the edit that has Fluent Bit tell what it delivered.
+func (b *bed) metrics() edit {
+	b.metricsPort = freePort(b.t)
+	return edit{old: "    flush             1\n", new: fmt.Sprintf("    flush 1\n    http_server on\n    http_listen 127.0.0.1\n    http_port %d\n", b.metricsPort)}
+}
+
+// delivered is how many records Fluent Bit says that its outputs delivered.
+func (b *bed) delivered() (n int) {
+	b.t.Helper()
+	answer, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/api/v1/metrics", b.metricsPort))
+	if err != nil {
+		return 0 // not up yet
+	}
+	defer answer.Body.Close()
+	var metrics struct {
+		Output map[string]struct {
+			Records int `json:"proc_records"`
+		}
+	}
+	if err := json.NewDecoder(answer.Body).Decode(&metrics); err != nil {
+		b.t.Fatal(err)
+	}
+	for _, o := range metrics.Output {
+		n += o.Records
+	}
+	return n
+}
+
 // waitFor waits until a condition holds; it fails the test after a minute, which
 // only a fault reaches.
 func (b *bed) waitFor(what string, cond func() bool) {
 	b.t.Helper()
 	for end := time.Now().Add(time.Minute); !cond(); <-time.After(50 * time.Millisecond) {
 		if time.Now().After(end) {
-			b.t.Fatalf("no %s within a minute; the log:\n%.8000s", what, b.host.Log())
+			b.t.Fatalf("no %s within a minute", what)
 		}
 	}
 }
@@ -247,7 +276,7 @@ func (b *bed) failures() int {
 func (b *bed) run(name string, c collector, edits ...edit) {
 	b.t.Helper()
 	config := b.configure(name, edits...)
-	complete := func() bool { return len(c.got()) >= len(b.events()) }
+	complete := func() bool { return distinct(c.got()) >= len(b.events()) }
 	b.file(30)
 	b.fileText(hostileText)
 	b.start(name, config)
@@ -260,6 +289,15 @@ func (b *bed) run(name string, c collector, edits ...edit) {
 	b.waitFor("events after the outage", complete)
 	b.stop()
 	b.equal(name, formatOf(name, config), c.got())
+}
+
+// distinct is how many events there are among what a collector got.
+func distinct(got []string) int {
+	seen := map[string]bool{}
+	for _, text := range got {
+		seen[text] = true
+	}
+	return len(seen)
 }
 
 // hostileText is what a line, a record or a template could break at.
@@ -318,13 +356,27 @@ func (b *bed) events(logs ...string) map[string]event {
 // those named, and what duo_in is to make of that in this format.
 func (b *bed) equal(where string, format record.Format, got []string, logs ...string) {
 	b.t.Helper()
-	missing := b.events(logs...)
+	for id, e := range b.compare(where, format, got, logs...) {
+		b.t.Errorf("%s: missing: %s %s", where, e.log, id)
+	}
+	if len(got) == 0 {
+		b.t.Errorf("%s: got nothing", where)
+	}
+}
+
+// compare is equal, but returns what is missing.
+func (b *bed) compare(where string, format record.Format, got []string, logs ...string) (missing map[string]event) {
+	b.t.Helper()
+	missing = b.events(logs...)
 	seen := map[string]int{}
 	enc := record.NewEncoder(record.Options{Format: format, Version: "0.1.0"})
 	for _, text := range got {
 		eventID := b.eventID(text)
 		if seen[eventID]++; seen[eventID] > 1 {
-			b.t.Errorf("%s: %s came %d times", where, eventID, seen[eventID])
+			// On a machine that is too busy duo_in takes a batch for lost, and says so.
+			if !strings.Contains(b.host.Log(), "handing it over again") {
+				b.t.Errorf("%s: %s came %d times", where, eventID, seen[eventID])
+			}
 			continue
 		}
 		id := eventID[:max(strings.LastIndexByte(eventID, '-'), 0)] // Duo's, before the hash
@@ -338,12 +390,7 @@ func (b *bed) equal(where string, format record.Format, got []string, logs ...st
 			b.t.Errorf("%s: %s (-made +arrived):\n%.4000s", where, eventID, diff)
 		}
 	}
-	for id, e := range missing {
-		b.t.Errorf("%s: missing: %s %s", where, e.log, id)
-	}
-	if len(got) == 0 {
-		b.t.Errorf("%s: got nothing", where)
-	}
+	return missing
 }
 
 // eventID is an event's as the receiver reads it.

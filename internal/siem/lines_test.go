@@ -4,6 +4,7 @@ package siem
 
 import (
 	"crypto/tls"
+	"fmt"
 	"net"
 	"testing"
 
@@ -53,6 +54,11 @@ func (c *lines) got() []string {
 	return append(c.stopped[:len(c.stopped):len(c.stopped)], c.r.Lines()...)
 }
 
+func (c *lines) port() (port int) {
+	_, _ = fmt.Sscanf(c.r.Addr, "127.0.0.1:%d", &port)
+	return port
+}
+
 // at are the edits that lead an example from siem.example.com, port 6514, to an
 // address.
 func at(t *testing.T, addr string) []edit {
@@ -67,6 +73,7 @@ func at(t *testing.T, addr string) []edit {
 // In clear and over TLS: what came before the outage, what Duo filed during it
 // and what came after it is there.
 func TestExampleJSONLines(t *testing.T) {
+	t.Parallel()
 	ca := newAuthority(t)
 	certificate := ca.certificate("127.0.0.1")
 	const inClear = "    tls                  on\n    tls.verify           on\n"

@@ -34,10 +34,22 @@ type example struct {
 // table is every file, in the order of the README's rows.
 func table() []example {
 	return slices.Concat(
+		syslogExamples,
 		lineExamples,
 		routing,
 	)
 }
+
+// syslogExamples are those of the output syslog, and what receives from them.
+var syslogExamples = []example{
+	{"syslog.conf", "rsyslog, syslog-ng, any receiver of syslog", "JSON in RFC 5424 or 3164, over TLS or TCP", "TestExampleSyslog", realSyslog},
+	{"syslog-cef.conf", "ArcSight, QRadar, any receiver of CEF by syslog", "CEF in RFC 3164 or 5424, over TLS or TCP", "TestExampleSyslog", realSyslog},
+	{"syslog-udp.conf", "the same, where it must be UDP", "JSON or CEF in RFC 5424 or 3164, over UDP", "TestExampleSyslogUDP", realSyslog},
+	{"receivers/rsyslog.conf", "the other end: rsyslog", "a file with an event a line", "TestExampleSyslog", "rsyslog 8.2302"},
+	{"receivers/syslog-ng.conf", "the other end: syslog-ng", "a file with an event a line", "TestExampleSyslog", "syslog-ng 3.38"},
+}
+
+const realSyslog = "rsyslog 8.2302 and syslog-ng 3.38"
 
 // lineExamples are those for receivers of lines.
 var lineExamples = []example{
@@ -57,6 +69,25 @@ func read(t *testing.T, name string) string {
 		t.Fatal(err)
 	}
 	return string(b)
+}
+
+// edit is a place of an example that its user edits.
+type edit struct {
+	old, new string
+	times    int // that old stands there; 0 is once
+}
+
+// substitute returns a file of examples/ as its user has it.
+func substitute(t *testing.T, name string, edits ...edit) string {
+	t.Helper()
+	text := read(t, name)
+	for _, e := range edits {
+		if got := strings.Count(text, e.old); got != max(e.times, 1) {
+			t.Fatalf("%s: %q stands there %d times, not %d", name, e.old, got, max(e.times, 1))
+		}
+		text = strings.ReplaceAll(text, e.old, e.new)
+	}
+	return text
 }
 
 // isFluentBit tells Fluent Bit's configurations from those of receivers.
