@@ -43,7 +43,7 @@ func table() []example {
 // syslogExamples are those of the output syslog, and what receives from them.
 var syslogExamples = []example{
 	{"syslog.conf", "rsyslog, syslog-ng, any receiver of syslog", "JSON in RFC 5424 or 3164, over TLS or TCP", "TestExampleSyslog", realSyslog},
-	{"syslog-cef.conf", "ArcSight, QRadar, any receiver of CEF by syslog", "CEF in RFC 3164 or 5424, over TLS or TCP", "TestExampleSyslog", realSyslog},
+	{"syslog-cef.conf", "a receiver of CEF by syslog: ArcSight, QRadar", "CEF in RFC 3164 or 5424, over TLS or TCP", "TestExampleSyslog", realSyslog + ", not ArcSight or QRadar"},
 	{"syslog-udp.conf", "the same, where it must be UDP", "JSON or CEF in RFC 5424 or 3164, over UDP", "TestExampleSyslogUDP", realSyslog},
 	{"receivers/rsyslog.conf", "the other end: rsyslog", "a file with an event a line", "TestExampleSyslog", "rsyslog 8.2302"},
 	{"receivers/syslog-ng.conf", "the other end: syslog-ng", "a file with an event a line", "TestExampleSyslog", "syslog-ng 3.38"},
