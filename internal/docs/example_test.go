@@ -89,6 +89,10 @@ func TestExampleIsSafe(t *testing.T) {
 						t.Errorf("[%s] %s: %s is %q, want %q", s.name, s.settings["name"], key, got, value)
 					}
 				}
+				// tls.verify alone takes a certificate for any name.
+				if s.settings["tls"] == "on" && (s.settings["tls.verify"] != "on" || s.settings["tls.verify_hostname"] != "on") {
+					t.Errorf("[%s] %s: the certificate is not verified", s.name, s.settings["name"])
+				}
 				for _, key := range []string{"storage.path", "checkpoint_dir"} {
 					if v := s.settings[key]; v != "" {
 						state = append(state, v)
