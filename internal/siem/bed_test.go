@@ -249,13 +249,13 @@ func (b *bed) delivered() (n int) {
 	return n
 }
 
-// waitFor waits until a condition holds; it fails the test after a minute, which
-// only a fault reaches.
+// waitFor waits until a condition holds; it fails the test after two minutes,
+// which only a fault reaches.
 func (b *bed) waitFor(what string, cond func() bool) {
 	b.t.Helper()
-	for end := time.Now().Add(time.Minute); !cond(); <-time.After(50 * time.Millisecond) {
+	for end := time.Now().Add(2 * time.Minute); !cond(); <-time.After(50 * time.Millisecond) {
 		if time.Now().After(end) {
-			b.t.Fatalf("no %s within a minute", what)
+			b.t.Fatalf("no %s within two minutes", what)
 		}
 	}
 }
@@ -300,8 +300,10 @@ func distinct(got []string) int {
 	return len(seen)
 }
 
-// hostileText is what a line, a record or a template could break at.
-const hostileText = "two\nlines, \r\n\ttab \x00 \x1b[31m \x7f \u0085 \u2028 \uFEFF end \\ \" ' = | % {} [] <14>1 日本語 🦆 </script> $message %msg% ${DUO} \\n \\u00fc"
+// hostileText is what a line, a record or a template could break at, and longer
+// than what the outputs take unless they are told to.
+var hostileText = "two\nlines, \r\n\ttab \x00 \x1b[31m \x7f \u0085 \u2028 \uFEFF end \\ \" ' = | % {} [] <14>1 日本語 🦆 </script> $message %msg% ${DUO} \\n \\u00fc " +
+	strings.Repeat("and so on ", 1500)
 
 // formatOf is the format of the example's only input.
 func formatOf(name, config string) record.Format {

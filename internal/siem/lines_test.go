@@ -75,7 +75,7 @@ func at(t *testing.T, addr string) []edit {
 func TestExampleJSONLines(t *testing.T) {
 	t.Parallel()
 	ca := newAuthority(t)
-	certificate := ca.certificate("127.0.0.1")
+	certificate, another := ca.certificate("127.0.0.1"), ca.certificate("collector.example.com")
 	const inClear = "    tls                  on\n    tls.verify           on\n"
 	for _, tt := range []struct {
 		name        string
@@ -83,9 +83,10 @@ func TestExampleJSONLines(t *testing.T) {
 		edits       []edit
 	}{
 		{"tls", &certificate, []edit{{old: "#tls.ca_file          /etc/ssl/certs/siem-ca.pem", new: "tls.ca_file " + ca.file}}},
-		{"tls flat", &certificate, []edit{
+		{"tls flat, another name", &another, []edit{
 			{old: "#tls.ca_file          /etc/ssl/certs/siem-ca.pem", new: "tls.ca_file " + ca.file},
-			{old: "#format            flat", new: "format flat"},
+			uncomment("tls.vhost            collector.example.com"),
+			uncomment("format            flat"),
 		}},
 		{"tcp", nil, []edit{{old: inClear}, {old: "    tls.verify_hostname  on\n"}}},
 	} {
