@@ -75,6 +75,25 @@ type collector interface {
 	got() []string
 }
 
+// edit is a place of an example that its user edits.
+type edit struct {
+	old, new string
+	times    int // that old stands there; 0 is once
+}
+
+// substitute returns a file of examples/ as its user has it.
+func substitute(t *testing.T, name string, edits ...edit) string {
+	t.Helper()
+	text := read(t, name)
+	for _, e := range edits {
+		if got := strings.Count(text, e.old); got != max(e.times, 1) {
+			t.Fatalf("%s: %q stands there %d times, not %d", name, e.old, got, max(e.times, 1))
+		}
+		text = strings.ReplaceAll(text, e.old, e.new)
+	}
+	return text
+}
+
 // bed is what an example is run in.
 type bed struct {
 	t          *testing.T

@@ -71,25 +71,6 @@ func read(t *testing.T, name string) string {
 	return string(b)
 }
 
-// edit is a place of an example that its user edits.
-type edit struct {
-	old, new string
-	times    int // that old stands there; 0 is once
-}
-
-// substitute returns a file of examples/ as its user has it.
-func substitute(t *testing.T, name string, edits ...edit) string {
-	t.Helper()
-	text := read(t, name)
-	for _, e := range edits {
-		if got := strings.Count(text, e.old); got != max(e.times, 1) {
-			t.Fatalf("%s: %q stands there %d times, not %d", name, e.old, got, max(e.times, 1))
-		}
-		text = strings.ReplaceAll(text, e.old, e.new)
-	}
-	return text
-}
-
 // isFluentBit tells Fluent Bit's configurations from those of receivers.
 func isFluentBit(file string) bool { return path.Dir(file) == "." }
 
