@@ -168,6 +168,9 @@ func TestRules(t *testing.T) {
 		if !isFluentBit(e.file) {
 			continue
 		}
+		if how := "#   fluent-bit -e build/duo_in.so -c examples/" + e.file + "\n"; !strings.Contains(read(t, e.file), how) {
+			t.Errorf("%s does not say how it is run: %q", e.file, how)
+		}
 		sections := map[string]int{}
 		for _, s := range flbtest.ParseConfig(e.file, read(t, e.file)) {
 			sections[s.Name]++
