@@ -7,9 +7,16 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"strings"
 	"testing"
 	"time"
+
+	"duo_in/internal/flbtest"
 )
+
+// variable is a place that the environment fills.
+var variable = regexp.MustCompile(`\$\{(\w+)\}`)
 
 // TestDryRun has Fluent Bit read each example as it stands there. That finds a
 // plugin that does not exist, and no more: so what no test runs end to end is
@@ -22,6 +29,11 @@ func TestDryRun(t *testing.T) {
 			continue
 		}
 		t.Run(e.file, func(t *testing.T) {
+			for _, s := range flbtest.ParseConfig(e.file, read(t, e.file)) {
+				if s.Name == "OUTPUT" {
+					needsOutput(t, bin, s.Get("name"))
+				}
+			}
 			path, err := filepath.Abs(filepath.Join(examples, e.file))
 			if err != nil {
 				t.Fatal(err)
@@ -35,6 +47,11 @@ func TestDryRun(t *testing.T) {
 				return
 			}
 			b := newBed(t)
+			for _, name := range variable.FindAllStringSubmatch(read(t, e.file), -1) {
+				if !strings.HasPrefix(name[1], "DUO_") {
+					b.spec.Env = append(b.spec.Env, name[1]+"=x")
+				}
+			}
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			b.start(e.file, b.configure(e.file))
