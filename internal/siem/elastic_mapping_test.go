@@ -166,7 +166,7 @@ func TestIndexTemplate(t *testing.T) {
 		t.Run(fmt.Sprint(tt.format, " ", tt.template), func(t *testing.T) {
 			m := mappings{dateDetection: true}
 			if tt.template {
-				if err := m.learn([]byte(read(t, "elasticsearch/index-template.json"))); err != nil {
+				if err := m.learn([]byte(read(t, "receivers/elasticsearch-template.json"))); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -147,7 +147,7 @@ func newElastic(t *testing.T) *elastic {
 		t.Fatal(err)
 	}
 	r.SetBasicAuth("duo_in", s.password)
-	if status, answer, _ := s.judge(r, []byte(read(t, "elasticsearch/index-template.json"))); status != 200 {
+	if status, answer, _ := s.judge(r, []byte(read(t, "receivers/elasticsearch-template.json"))); status != 200 {
 		t.Fatal(answer)
 	}
 	return s

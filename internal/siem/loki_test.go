@@ -28,13 +28,13 @@ func newLoki() *loki {
 	return &loki{"a password", 2 * time.Hour, 7 * 24 * time.Hour, map[string]time.Time{}, map[string]bool{}}
 }
 
-// configure reads the limits of examples/loki/limits.yaml.
+// configure reads the limits of examples/receivers/loki.yaml.
 func (s *loki) configure(t *testing.T) {
 	t.Helper()
-	text := read(t, "loki/limits.yaml")
+	text := read(t, "receivers/loki.yaml")
 	age := regexp.MustCompile(`(?m)^ingester:\n  max_chunk_age: (\d+h)$`).FindStringSubmatch(text)
 	if age == nil || !regexp.MustCompile(`(?m)^limits_config:\n  reject_old_samples: false$`).MatchString(text) {
-		t.Fatalf("limits.yaml is not as the test expects it:\n%s", text)
+		t.Fatalf("loki.yaml is not as the test expects it:\n%s", text)
 	}
 	s.maxAge, _ = time.ParseDuration(age[1])
 	s.oldest = 0

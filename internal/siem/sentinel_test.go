@@ -22,7 +22,7 @@ type azure struct{ columns map[string]bool }
 func newAzure(t *testing.T) *azure {
 	t.Helper()
 	var streams map[string]struct{ Columns []struct{ Name, Type string } }
-	if err := json.Unmarshal([]byte(read(t, "sentinel/stream.json")), &streams); err != nil {
+	if err := json.Unmarshal([]byte(read(t, "receivers/sentinel-stream.json")), &streams); err != nil {
 		t.Fatal(err)
 	}
 	s := &azure{map[string]bool{}}
