@@ -261,7 +261,7 @@ func (p *Poller) warn(next Cursor, records int, fresh []Record) {
 	}
 	if len(next.Seen) == p.Window.maxSeen() && !p.full {
 		p.full = true
-		p.Logger.Warn(p.Name+": more records within the overlap than can be remembered; it is shortened", "remembered", p.Window.maxSeen())
+		p.Logger.Warn(p.Name+": more records within the overlap than can be remembered; it is shortened, so that fewer of the events that Duo files late are found", "remembered", p.Window.maxSeen())
 	}
 }
 

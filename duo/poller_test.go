@@ -497,7 +497,7 @@ func TestFaults(t *testing.T) {
 func TestRefusedOffset(t *testing.T) {
 	const (
 		offset = "activity: Duo refuses a next_offset (HTTP 400, code 40002: Invalid request parameters); going on at the time of the last record"
-		lasts  = "activity: Duo refuses the request (HTTP 400, code 40002: Invalid request parameters); trying again every 5 minutes"
+		lasts  = "activity: Duo refuses the request (HTTP 400, code 40002: Invalid request parameters): check this machine's clock; if that is right, please report this line; trying again every 5 minutes"
 		over   = "activity: Duo answers again"
 	)
 	for n, want := range map[int][]string{1: {offset, over}, 2: {offset, lasts, over}} {

@@ -80,7 +80,7 @@ func diagnoseAPI(e *APIError, from source) trouble {
 	t := trouble{kind: fmt.Sprint(e.Status, "/", e.Code), level: slog.LevelError, next: retryingRarely, wait: operatorWait}
 	switch {
 	case e.Status == http.StatusBadRequest:
-		t.text = fmt.Sprintf("Duo refuses the request (%v)", e)
+		t.text = fmt.Sprintf("Duo refuses the request (%v): check this machine's clock; if that is right, please report this line", e)
 		return t
 	case e.Status == http.StatusUnauthorized:
 		t.text = fmt.Sprintf("Duo refuses the keys (%v): %s", e, remedyKeys(e))
