@@ -295,17 +295,21 @@ func (b *bed) failures() int {
 func (b *bed) run(name string, c collector, edits ...edit) {
 	b.t.Helper()
 	config := b.configure(name, edits...)
-	complete := func() bool { return distinct(c.got()) >= len(b.events()) }
-	b.file(30)
+	awaitAll := func(when string) {
+		b.t.Helper()
+		filed := len(b.events())
+		b.waitFor("events "+when, func() bool { return distinct(c.got()) >= filed })
+	}
+	b.file(100)
 	b.fileText(hostileText)
 	b.start(name, config)
-	b.waitFor("events", complete)
+	awaitAll("at first")
 	c.stop()
 	failures := b.failures()
-	b.file(30)
+	b.file(100)
 	b.awaitFailures(failures + 1)
 	c.start()
-	b.waitFor("events after the outage", complete)
+	awaitAll("after the outage")
 	b.stop()
 	b.equal(name, formatOf(name, config), c.got())
 }
