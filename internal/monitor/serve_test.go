@@ -82,7 +82,7 @@ func TestFluentBitMetrics(t *testing.T) {
 	}
 	dir, port := t.TempDir(), freePort(t)
 	config := filepath.Join(dir, "fluent-bit.conf")
-	text := fmt.Sprintf("[SERVICE]\n flush 0.2\n http_server on\n http_listen 127.0.0.1\n http_port %s\n storage.path %s/storage\n storage.metrics on\n"+
+	text := fmt.Sprintf("[SERVICE]\n flush 0.2\n http_server on\n http_listen 127.0.0.1\n http_port %s\n storage.path %s/storage\n"+
 		"[INPUT]\n name dummy\n alias duo\n storage.type filesystem\n[OUTPUT]\n name null\n alias siem\n match *\n", port, dir)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
