@@ -115,11 +115,16 @@ func TestConsole(t *testing.T) {
 	target := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { io.WriteString(w, scrape) }))
 	defer target.Close()
 	deployed := filepath.Join(root, "deploy", "prometheus")
-	config := filepath.Join(t.TempDir(), "prometheus.yml")
-	text := strings.NewReplacer("127.0.0.1:2020", strings.TrimPrefix(target.URL, "http://"), "30s", "1s", "  - alerts.yml", "").
-		Replace(read(t, "deploy/prometheus/prometheus.yml"))
-	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
-		t.Fatal(err)
+	dir := t.TempDir()
+	config := filepath.Join(dir, "prometheus.yml")
+	for name, text := range map[string]string{
+		config: strings.NewReplacer("127.0.0.1:2020", strings.TrimPrefix(target.URL, "http://"), "30s", "1s").
+			Replace(read(t, "deploy/prometheus/prometheus.yml")),
+		filepath.Join(dir, "alerts.yml"): `groups: [{name: x, rules: [{alert: DuoInTest, expr: up == 1, annotations: {summary: "all is as it should be"}}]}]`,
+	} {
+		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
 	}
 	address := "127.0.0.1:" + freePort(t)
 	start(t, path, "--config.file="+config, "--web.listen-address="+address, "--storage.tsdb.path="+t.TempDir(),
@@ -156,6 +161,9 @@ func look(t *testing.T, page string) {
 	pictures := len(regexp.MustCompile(`<svg|class="value"`).FindAllString(drawn, -1))
 	if want := strings.Count(read(t, "deploy/prometheus/consoles/duo_in.html"), `"kind":`); panels != want || pictures != want {
 		t.Errorf("%d panels with %d pictures, want %d", panels, pictures, want)
+	}
+	if alert := "<b>DuoInTest</b> all is as it should be"; !strings.Contains(drawn, alert) {
+		t.Errorf("the page does not say %q", alert)
 	}
 	if problem := regexp.MustCompile(`(?s)class="(?:error|none)".{0,200}`).FindString(drawn); problem != "" {
 		t.Errorf("the page says: %s", problem)
