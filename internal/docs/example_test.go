@@ -108,19 +108,3 @@ func TestExampleIsSafe(t *testing.T) {
 		})
 	}
 }
-
-// TestImageFitsExample holds that the image's folder and user fit the example.
-func TestImageFitsExample(t *testing.T) {
-	dockerfile := read(t, "Dockerfile")
-	for _, want := range []string{"VOLUME /var/lib/duo_in\n", "USER 65532:65532\n", "--chown=65532:65532", example + " /fluent-bit/etc/duo_in.conf\n", `"/fluent-bit/etc/duo_in.conf"`} {
-		if !strings.Contains(dockerfile, want) {
-			t.Errorf("the Dockerfile has no %q", want)
-		}
-	}
-	readme := read(t, "README.md")
-	for _, want := range []string{"/var/lib/duo_in", "65532", "/fluent-bit/etc/duo_in.conf"} {
-		if !strings.Contains(readme, want) {
-			t.Errorf("the README does not name %q", want)
-		}
-	}
-}
