@@ -10,8 +10,9 @@ BENCH       := .
 LENGTH      := 20m
 SEED        := 0
 HOST        :=
+VERSION     :=
 
-.PHONY: help build demo test lint pure race smoke torture fuzz bench update docker clean
+.PHONY: help build demo test lint pure race smoke torture fuzz bench update docker dist clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -60,5 +61,8 @@ update: ## Rewrite what is made from the code: golden files, the tables of READM
 docker: ## Build the image duo_in: Fluent Bit with the plugin; DOCKERFLAGS are passed on
 	docker build $(DOCKERFLAGS) -t duo_in .
 
+dist: ## Make a release in dist/: archives, packages, SHA256SUMS; VERSION=v1.2.3 names it, else plugin/version.go does
+	go run ./internal/dist -version "$(VERSION)"
+
 clean: ## Remove what was built, and sim/, what duoctl sim wrote, checkpoints too
-	rm -rf build sim
+	rm -rf build dist sim
