@@ -30,10 +30,11 @@ test: lint pure race smoke ## All that must pass: lint, pure, race and smoke
 	@echo "Real Fluent Bit: $$(command -v "$${FLUENT_BIT:-fluent-bit}" || \
 		echo '*** NOT FOUND: the scenarios ran in the C host only. Put fluent-bit on PATH or its path into $$FLUENT_BIT. ***')"
 
-lint: ## gofmt, go vet with and without cgo, staticcheck
+lint: ## gofmt, go vet with and without cgo and for Windows, staticcheck
 	@unformatted=$$(gofmt -l $$(go list -f '{{.Dir}}' ./...)); test -z "$$unformatted" || { echo "run gofmt -w on: $$unformatted"; exit 1; }
 	go vet ./...
 	CGO_ENABLED=0 go vet ./...
+	CGO_ENABLED=0 GOOS=windows go vet ./...
 	go run $(STATICCHECK) ./...
 
 pure: ## All tests that need no cgo
@@ -56,7 +57,7 @@ bench: ## Run the benchmarks, or those that match BENCH
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
 update: ## Rewrite what is made from the code: golden files, the tables of README and docs/formats.md
-	go test ./duo ./plugin ./plugin/record ./cmd/duoctl -update
+	go test ./duo ./plugin ./plugin/record ./cmd/duoctl ./internal/siem -update
 
 docker: ## Build the image duo_in: Fluent Bit with the plugin; DOCKERFLAGS are passed on
 	docker build $(DOCKERFLAGS) -t duo_in .
