@@ -57,7 +57,7 @@ bench: ## Run the benchmarks, or those that match BENCH
 	go test -run '^$$' -bench '$(BENCH)' -benchmem ./...
 
 update: ## Rewrite what is made from the code: golden files, the tables of README and docs/formats.md
-	go test ./duo ./plugin ./plugin/record ./cmd/duoctl ./internal/siem -update
+	go test ./duo ./plugin ./plugin/record ./cmd/duoctl ./internal/monitor ./internal/siem -update
 
 docker: ## Build the image duo_in: Fluent Bit with the plugin; DOCKERFLAGS are passed on
 	docker build $(DOCKERFLAGS) -t duo_in .
