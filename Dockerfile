@@ -2,7 +2,7 @@
 # It runs as a user without rights, writes to one volume only, and takes what it
 # needs to know from the environment. docs/docker.md says how to run it.
 #
-# It takes BuildKit: Docker 23 or newer, docker buildx, or podman.
+# It takes BuildKit: Docker 23 or newer, or docker buildx.
 
 # The plugin must not need a newer glibc than Fluent Bit's image has, so GO_IMAGE
 # is of an older Debian. Fluent Bit's images on musl cannot load a Go plugin.
