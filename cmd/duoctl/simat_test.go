@@ -4,6 +4,9 @@ import (
 	"bytes"
 	"context"
 	"io"
+	"os"
+	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -117,4 +120,23 @@ func TestAnnounce(t *testing.T) {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
 	})
+}
+
+// TestDocumentedDay holds the command in docs/monitoring.md to what sim takes.
+func TestDocumentedDay(t *testing.T) {
+	doc, err := os.ReadFile(filepath.Join("..", "..", "docs", "monitoring.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := regexp.MustCompile("`duoctl sim (-[^`]+)`").FindSubmatch(doc)
+	if command == nil {
+		t.Fatal("docs/monitoring.md has no command")
+	}
+	var args []string
+	for _, m := range regexp.MustCompile(`'([^']*)'|(\S+)`).FindAllStringSubmatch(string(command[1]), -1) {
+		args = append(args, m[1]+m[2])
+	}
+	if o, err := parseSim(args, io.Discard); err != nil || len(o.happenings) != 3 {
+		t.Errorf("%q: %v, %d happenings, want 3", args, err, len(o.happenings))
+	}
 }
