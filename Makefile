@@ -12,11 +12,11 @@ SEED        := 0
 HOST        :=
 VERSION     :=
 
-.PHONY: help build demo test lint pure race smoke torture fuzz bench update docker dist clean
+.PHONY: help build demo test lint pure race smoke torture fuzz bench update docker dockertest kubecheck dist clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 build: ## Build the plugin, build/duo_in.so, and its companion program, build/duoctl
 	go build -buildmode=c-shared -trimpath -ldflags "-s -w" -o build/duo_in.so ./plugin
@@ -64,6 +64,12 @@ docker: ## Build the image duo_in: Fluent Bit with the plugin; DOCKERFLAGS are p
 
 dist: ## Make a release in dist/: archives, packages, SHA256SUMS; VERSION=v1.2.3 names it, else plugin/version.go does
 	go run ./internal/dist -version "$(VERSION)"
+
+dockertest: docker ## Test the image duo_in; as root also with secrets of other users
+	go test ./internal/image -count 1 -v -image duo_in
+
+kubecheck: ## Check deploy/kubernetes with Kubernetes' own types
+	cd internal/kubecheck && go vet ./... && go test -count 1 ./...
 
 clean: ## Remove what was built, and sim/, what duoctl sim wrote, checkpoints too
 	rm -rf build dist sim
