@@ -112,6 +112,15 @@ func (l *Ledger) Release(now time.Time) (taken bool) {
 	return true
 }
 
+// Taken is Release where the host says that it took the batch, however long that was.
+func (l *Ledger) Taken(now time.Time) {
+	l.advance(now)
+	if out := l.out; out != nil {
+		l.out = nil
+		l.push(out.marks, out.count)
+	}
+}
+
 // Drop notes that the batch handed over last was not taken: its marks, and all that were passed behind it, are
 // forgotten, as by a Release that returns false.
 func (l *Ledger) Drop(now time.Time) {

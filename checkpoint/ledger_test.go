@@ -39,6 +39,7 @@ func TestLedger(t *testing.T) {
 			}
 		}
 	}
+	taken := func(ms int) step { return func(t *testing.T, l *Ledger) { l.Taken(at(ms)) } }
 	pass := func(ms int, marks ...Mark) step { return func(t *testing.T, l *Ledger) { l.Pass(at(ms), marks) } }
 	pause := func(ms int) step { return func(t *testing.T, l *Ledger) { l.Pause(at(ms)) } }
 	resume := func(ms int) step { return func(t *testing.T, l *Ledger) { l.Resume(at(ms)) } }
@@ -76,6 +77,9 @@ func TestLedger(t *testing.T) {
 		name  string
 		steps []step
 	}{
+		{"Fluent Bit says that it took a slow one", []step{
+			taken(0), handOver(100, mark(auth, 1)), pass(150, mark(tele, 1)), taken(1400), due(3399), due(3400, mark(auth, 1), mark(tele, 1)), never(3400),
+		}},
 		{"nothing yet", []step{never(0), due(0), release(0, true), exit(0)}},
 		{"rests from its release", []step{
 			handOver(0, mark(auth, 1)), never(100), release(300, true), next(300, 2000), due(2299), next(2299, 1),

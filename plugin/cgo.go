@@ -25,8 +25,8 @@ var process = newHost()
 // names stay allocated: hosts keep the pointers for as long as they live.
 var names = [2]*C.char{C.CString("duo"), C.CString("Duo Security logs")}
 
-// counted is the metric that countIn reads.
-var counted = C.CString(countName)
+// counted is what the names of the metrics begin with that countsIn reads.
+var counted = C.CString(countPrefix)
 
 // FLBPluginRegister is called once per load, on the host's main thread.
 //
@@ -133,13 +133,13 @@ func callerOf(p unsafe.Pointer) caller {
 		get:    func(name string) string { return input.FLBPluginConfigKey(p, name) },
 		level:  slog.LevelInfo,
 	}
-	c.count = func() (uint64, bool) {
+	c.count = func() (c counts) {
 		text := C.duo_metrics(api, ins, counted)
 		if text == nil {
-			return 0, false
+			return c
 		}
 		defer C.duo_metrics_free(text)
-		return countIn(C.GoString(text))
+		return countsIn(C.GoString(text))
 	}
 	c.input = C.GoString(C.duo_name(ins))
 	if cmt := C.duo_cmt_of(api, ins); cmt.cmt != nil {

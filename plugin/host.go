@@ -32,9 +32,9 @@ type caller struct {
 	metric registrar     // nil: the host has no metrics
 }
 
-// counter returns how many events of an input the host has counted so far; false
-// if it does not say. Only the input's thread may call it.
-type counter func() (uint64, bool)
+// counter returns what the host has counted of an input. Only the input's thread
+// may call it.
+type counter func() counts
 
 // host is the process that loaded the plugin, seen from here. All its state is
 // about instances that run: a hot reload stops the old ones and starts new ones

@@ -25,6 +25,9 @@ const (
 	retrySave   = 2 * time.Second
 	repeatError = time.Minute     // how often a lasting failure to save is said
 	repeatOut   = 5 * time.Minute // how often an unusable checkpoint is said
+	// askAfter is how long a batch takes until the host is asked whether its ring
+	// took it: it is dropped after ten pauses of 100 ms.
+	askAfter = 500 * time.Millisecond
 	// growAfter is how many batches are taken until twice as much is handed over.
 	growAfter = 60
 	// diskCalls is how many checkpoints are read or written at once: with
@@ -66,11 +69,11 @@ type instance struct {
 	streams map[checkpoint.Stream]*stream // those of child accounts that are gone too
 	closed  bool                          // no more streams are taken
 	ledger  *checkpoint.Ledger
-	handed  []batch // what Fluent Bit holds between Collect and Release
-	total   uint64  // what the host has counted, by its last word
-	asked   bool    // there was such a word
-	limit   int     // bytes to hand over at once: batch_size, or less while that is not taken in time
-	taken   int     // batches in a row that were taken
+	handed  []batch   // what Fluent Bit holds between Collect and Release
+	host    counts    // what the host has counted, by its last word before the last hand-over
+	at      time.Time // of the last hand-over
+	limit   int       // bytes to hand over at once: batch_size, or less while that is not taken in time
+	taken   int       // batches in a row that were taken
 	paused  bool
 }
 
@@ -388,7 +391,7 @@ func (in *instance) Collect(now time.Time) [][]byte {
 		in.wakeSaver()
 		return nil
 	}
-	in.handed = batches
+	in.handed, in.at = batches, now
 	in.ledger.HandOver(now, marks(batches), events)
 	in.storage.handOver()
 	return parts
@@ -399,12 +402,12 @@ func (in *instance) count(now time.Time) {
 	if in.counted == nil {
 		return
 	}
-	total, ok := in.counted()
-	if !ok || in.asked && total == in.total {
+	before := in.host
+	in.host = in.counted()
+	if !in.host.records.ok || in.host.records == before.records {
 		return
 	}
-	in.asked, in.total = true, total
-	if in.ledger.Counted(now, total) {
+	if in.ledger.Counted(now, in.host.records.n) {
 		in.log.Info("Fluent Bit counts other numbers of events than were handed to it: a processor of this input adds or drops events, or its disk was full and some are lost")
 	}
 	in.wakeSaver()
@@ -417,7 +420,7 @@ func (in *instance) Release(now time.Time) {
 	if in.handed == nil {
 		return
 	}
-	if !in.ledger.Release(now) {
+	if !in.took(now) {
 		in.log.Warn("Fluent Bit took too long over a batch: its ring buffer was full, and the batch was dropped, or a processor is slow; handing it over again, in smaller parts")
 		in.putBack()
 		return
@@ -441,6 +444,23 @@ func (in *instance) measure(batches []batch) {
 			}
 		})
 	}
+}
+
+// took tells the ledger that the host is done with a batch, and reports whether
+// it took it: by the counts of its ring, where it has them and they say, else by the
+// time that it needed. mu is held.
+func (in *instance) took(now time.Time) bool {
+	if in.counted != nil && now.Sub(in.at) >= askAfter {
+		switch host := in.counted(); {
+		case host.appended.after(in.host.appended):
+			in.ledger.Taken(now)
+			return true
+		case host.dropped.after(in.host.dropped):
+			in.ledger.Drop(now)
+			return false
+		}
+	}
+	return in.ledger.Release(now)
 }
 
 // putBack returns what was handed over to the queue's head; mu is held. The

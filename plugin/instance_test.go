@@ -35,7 +35,11 @@ type world struct {
 	slow   int               // batches of more bytes are taken, but late
 	ring   ring              // outlives no kill
 	total  uint64            // events that the host has counted of the instance made last
-	queue  int               // bytes that an instance's queue may hold; 0: as in production
+	counts bool              // the host counts what its ring takes and drops
+
+	appended, dropped uint64
+
+	queue int // bytes that an instance's queue may hold; 0: as in production
 
 	emitter bool // a filter's emitter throws away what it gets after the pause of an end
 }
@@ -96,7 +100,9 @@ func (w *world) make() *instance {
 	tr.Proxy, tr.DialContext, tr.TLSClientConfig.RootCAs = nil, w.pipe.DialContext, w.pipe.Pool()
 	in.transport = http.RoundTripper(tr)
 	w.total = 0
-	in.counted = func() (uint64, bool) { return w.total, true }
+	in.counted = func() counts {
+		return counts{count{w.total, true}, count{w.appended, w.counts}, count{w.dropped, w.counts}}
+	}
 	if w.queue > 0 {
 		in.queue = newQueue(w.queue)
 	}
@@ -136,12 +142,14 @@ func (w *world) collect(in *instance) {
 		// The ring is full: ten tries, and the batch is gone.
 		time.Sleep(w.late)
 		w.late = 0
+		w.dropped++
 	} else {
 		data := slices.Concat(parts...)
 		if w.slow > 0 && len(data) > w.slow {
 			time.Sleep(time.Second)
 		}
 		w.ring.slots = append(w.ring.slots, data)
+		w.appended++
 	}
 	in.Release(time.Now())
 }
@@ -435,6 +443,43 @@ func TestSlowProcessor(t *testing.T) {
 			t.Errorf("%d events, after a restart %d", before, len(w.events))
 		}
 	})
+}
+
+// A host that counts what its ring takes and drops is believed, whatever time it
+// needs: nothing comes again but what was dropped, and that does.
+func TestHostThatCountsItsRing(t *testing.T) {
+	for _, slow := range []bool{false, true} {
+		t.Run(fmt.Sprint("slow ", slow), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(t, duotest.Config{})
+				w.counts = true
+				if slow {
+					w.slow = 1 // every batch takes a second
+				}
+				w.set["batch_size"] = "64K"
+				now := time.Now()
+				w.server.Add("activity", duotest.NewRecords("activity", 1, now.Add(-20*time.Hour), now.Add(-time.Hour), 1000)...)
+				in := w.start()
+				drops := 0
+				w.run(in, 3*time.Minute, func(tick int) {
+					if tick%40 == 8 && tick < 200 {
+						// Ten pauses, by a clock that is a little fast or not.
+						w.late = time.Duration(960+40*(drops%2)) * time.Millisecond
+						drops++
+					}
+				})
+				w.check("activity", 0)
+				if got := uint64(strings.Count(w.stderr.String(), "took too long over a batch")); got != w.dropped || got == 0 {
+					t.Errorf("%d batches were dropped, %d were said to be", w.dropped, got)
+				}
+				w.stop(in)
+				in = w.start()
+				w.run(in, 2*time.Minute, nil)
+				w.check("activity", 0)
+				w.stop(in)
+			})
+		})
+	}
 }
 
 // A full disk: events go on, the failure is said once a minute, and when there

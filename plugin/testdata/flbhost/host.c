@@ -175,6 +175,8 @@ struct input { /* the i_ins of the plugin */
     atomic_bool collecting; /* cleared by a pause, of any input's thread */
     atomic_int drops;       /* appends still to be dropped */
     atomic_ullong records;  /* fluentbit_input_records_total */
+    atomic_ullong written;  /* fluentbit_input_ring_buffer_writes_total */
+    atomic_ullong failed;   /* fluentbit_input_ring_buffer_retry_failures_total */
     pthread_mutex_t metrics_lock;
     struct metric *metrics; /* the plugin's own, the oldest first */
     bool paused;            /* the main thread's: its ring is not emptied */
@@ -614,6 +616,11 @@ char *cmt_encode_prometheus_create(void *cmt, int add_timestamp)
                  "# TYPE fluentbit_input_records_total counter\n"
                  "fluentbit_input_records_total{name=\"%s\"} %.17g\n",
         in->title, (double)atomic_load(&in->records));
+    if (!in->pipeline->old_layout) { /* since 4.1 */
+        fprintf(out, "fluentbit_input_ring_buffer_writes_total{name=\"%s\"} %.17g\n"
+                     "fluentbit_input_ring_buffer_retry_failures_total{name=\"%s\"} %.17g\n",
+            in->title, (double)atomic_load(&in->written), in->title, (double)atomic_load(&in->failed));
+    }
     pthread_mutex_lock(&in->metrics_lock);
     for (const struct metric *m = in->metrics; m; m = m->next) {
         print_metric(out, m);
@@ -801,10 +808,12 @@ static void append(struct input *in, const void *data, size_t size)
     bool drop = take_drop(in);
     for (int try = 0; try < RING_TRIES; try++) {
         if (!drop && ring_push(&in->ring, b)) {
+            atomic_fetch_add(&in->written, 1);
             return;
         }
         sleep_ms(RING_TRY_MS);
     }
+    atomic_fetch_add(&in->failed, 1);
     log_line(1, "[input:%s:%s] could not enqueue records into the ring buffer", in->name, in->tag);
     free(b.data);
 }
