@@ -35,7 +35,7 @@
  *   metrics TAG   writes the input's metrics to OUT/TAG.prom, in Prometheus' text format
  *   hang MS       the main thread hangs for that long in a filter of the next batch, which is counted but not written
  *   reload        Fluent Bit's hot reload; CONFIG is read again
- *   exit          the same as SIGTERM, SIGINT and the end of stdin, so that no host outlives its test
+ *   exit          the same as SIGTERM, SIGINT (neither on Windows) and the end of stdin, so that no host outlives its test
  *
  * Compiled with -DNO_GAUGES it lacks a part of the functions that make metrics.
  *
@@ -43,12 +43,14 @@
  * configuration; 255 if an FLBPluginInit failed; SIGABRT if the plugin wrote beyond the definition that it was given.
  */
 #define _GNU_SOURCE
+#ifdef _WIN32
+#define _POSIX_C_SOURCE 200809L
+#define __USE_MINGW_ANSI_STDIO 1
+#endif
 #include <ctype.h>
-#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <poll.h>
 #include <pthread.h>
 #include <semaphore.h>
 #include <signal.h>
@@ -61,9 +63,15 @@
 #include <string.h>
 #include <strings.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <time.h>
 #include <unistd.h>
+#ifdef _WIN32
+#include "windows.h"
+#else
+#include <dlfcn.h>
+#include <poll.h>
+#include <sys/uio.h>
+#endif
 
 enum {
     DRAIN_MS = 250,      /* how often the main thread empties the rings */
@@ -203,7 +211,7 @@ struct pipeline { /* one reading of the configuration, and what runs by it */
     int hot_exit;
 };
 
-static int signal_pipe[2];
+static int signal_pipe[2], commands;
 static double stalled_until;
 static long hang_ms;
 
@@ -339,31 +347,39 @@ static void properties_free(struct property *p)
     }
 }
 
+static void add_text(char **text, const char *s, size_t n)
+{
+    size_t had = *text ? strlen(*text) : 0;
+    *text = must(realloc(*text, had + n + 1));
+    memcpy(*text + had, s, n);
+    (*text)[had + n] = '\0';
+}
+
 /* Replaces ${NAME} and ${NAME:-default}; what is unset is empty. */
 static char *expand(const char *s)
 {
     char *text = NULL;
-    size_t size;
-    FILE *out = must(open_memstream(&text, &size));
+    add_text(&text, "", 0);
     while (*s) {
         const char *end = strncmp(s, "${", 2) == 0 ? strchr(s, '}') : NULL;
         if (end == NULL) {
-            fputc(*s++, out);
+            add_text(&text, s++, 1);
             continue;
         }
-        char *name = must(strndup(s + 2, (size_t)(end - s - 2)));
+        char *name = NULL;
+        add_text(&name, s + 2, (size_t)(end - s - 2));
         char *fallback = strstr(name, ":-");
         if (fallback) {
             *fallback = '\0';
             fallback += 2;
         }
         const char *value = getenv(name);
-        fputs(value ? value : fallback ? fallback : "", out);
+        value = value ? value : fallback ? fallback : "";
+        add_text(&text, value, strlen(value));
         free(name);
         s = end + 1;
     }
-    fclose(out);
-    return must(text);
+    return text;
 }
 
 static char *trim(char *s)
@@ -1155,7 +1171,7 @@ static struct pipeline *pipeline_new(const char *path, int hot)
 {
     struct pipeline *pl = must(calloc(1, sizeof *pl));
     struct property *service = NULL;
-    FILE *f = fopen(path, "re");
+    FILE *f = fopen(path, "r");
     bool ok = f ? config_lines(pl, path, f, &service) : bad_config(path, 0, strerror(errno));
     ok = ok && config_meaning(pl, path, service);
     properties_free(service);
@@ -1316,7 +1332,7 @@ static bool read_commands(struct pipeline **pl, const char *path)
 {
     static char text[MAX_COMMAND];
     static size_t used;
-    ssize_t n = read(STDIN_FILENO, text + used, sizeof text - 1 - used);
+    ssize_t n = read(commands, text + used, sizeof text - 1 - used);
     if (n <= 0) {
         return n == -1 && errno == EINTR;
     }
@@ -1339,7 +1355,7 @@ static bool read_commands(struct pipeline **pl, const char *path)
 
 static void serve(struct pipeline **pl, const char *path)
 {
-    struct pollfd fds[2] = {{signal_pipe[0], POLLIN, 0}, {STDIN_FILENO, POLLIN, 0}};
+    struct pollfd fds[2] = {{signal_pipe[0], POLLIN, 0}, {commands, POLLIN, 0}};
     double next = next_tick(DRAIN_MS);
     for (;;) {
         int ready = poll(fds, 2, left_ms(next));
@@ -1356,6 +1372,15 @@ static void serve(struct pipeline **pl, const char *path)
     }
 }
 
+#ifdef _WIN32
+static void catch_signals(void)
+{
+    /* there are none: the end of stdin is what ends this host */
+    if (pipe2(signal_pipe, O_CLOEXEC) == -1 || (commands = commands_fd()) == -1) {
+        fatal(1, "flbhost: pipe: %s", strerror(errno));
+    }
+}
+#else
 static void on_signal(int number)
 {
     int saved = errno;
@@ -1375,6 +1400,7 @@ static void catch_signals(void)
     sigaction(SIGINT, &stop, NULL);
     signal(SIGPIPE, SIG_IGN);
 }
+#endif
 
 int main(int argc, char **argv)
 {
