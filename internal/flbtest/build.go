@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 )
 
@@ -22,10 +23,10 @@ func FluentBitPath() (string, bool) {
 
 // BuildPlugin builds the plugin into dir/duo_in.so.
 func BuildPlugin(ctx context.Context, dir string) (so string, err error) {
-	return buildPlugin(ctx, filepath.Join(dir, "duo_in.so"), "-buildmode=c-shared")
+	return buildPlugin(ctx, filepath.Join(dir, "duo_in.so"), []string{"-buildmode=c-shared"})
 }
 
-func buildPlugin(ctx context.Context, target string, flags ...string) (string, error) {
+func buildPlugin(ctx context.Context, target string, flags []string, env ...string) (string, error) {
 	root, err := moduleRoot(ctx)
 	if err != nil {
 		return "", err
@@ -36,7 +37,7 @@ func buildPlugin(ctx context.Context, target string, flags ...string) (string, e
 	args := append([]string{"build", "-o", target}, flags...)
 	cmd := exec.CommandContext(ctx, "go", append(args, "./plugin")...)
 	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "CGO_ENABLED=1")
+	cmd.Env = append(append(os.Environ(), "CGO_ENABLED=1"), env...)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("build plugin: %w\n%s", err, out)
 	}
@@ -51,7 +52,7 @@ const LinkedIn = "self"
 // shadow memory does not reach there. A race is logged as "DATA RACE"; with
 // GORACE=halt_on_error=1 it ends the host with status 66.
 func BuildRaceHost(ctx context.Context, dir string) (path string, err error) {
-	archive, err := buildPlugin(ctx, filepath.Join(dir, "duo_in.a"), "-buildmode=c-archive", "-race")
+	archive, err := buildPlugin(ctx, filepath.Join(dir, "duo_in.a"), []string{"-buildmode=c-archive", "-race"})
 	if err != nil {
 		return "", err
 	}
@@ -66,14 +67,15 @@ func BuildCHost(ctx context.Context, dir string, flags ...string) (path string, 
 	return buildCHost(ctx, filepath.Join(dir, "flbhost"), flags...)
 }
 
+const hostSource = "plugin/testdata/flbhost/host.c"
+
 func buildCHost(ctx context.Context, target string, flags ...string) (string, error) {
 	root, err := moduleRoot(ctx)
 	if err != nil {
 		return "", err
 	}
-	source := filepath.Join(root, "plugin", "testdata", "flbhost", "host.c")
 	// -rdynamic: plugins find functions among the host's symbols.
-	return compileC(ctx, source, target, append(flags, "-rdynamic", "-pthread", "-ldl")...)
+	return compileC(ctx, filepath.Join(root, hostSource), target, append(flags, "-rdynamic", "-pthread", "-ldl")...)
 }
 
 // compileC runs $CC, or gcc.
@@ -82,7 +84,11 @@ func compileC(ctx context.Context, source, target string, flags ...string) (stri
 	if len(cc) == 0 {
 		cc = []string{"gcc"}
 	}
-	args := append(cc[1:], "-std=c11", "-Wall", "-Wextra", "-Werror", "-O2", "-o", target, source)
+	return compileWith(ctx, cc, source, target, flags...)
+}
+
+func compileWith(ctx context.Context, cc []string, source, target string, flags ...string) (string, error) {
+	args := append(slices.Clone(cc[1:]), "-std=c11", "-Wall", "-Wextra", "-Werror", "-O2", "-o", target, source)
 	out, err := exec.CommandContext(ctx, cc[0], append(args, flags...)...).CombinedOutput()
 	if errors.Is(err, exec.ErrNotFound) {
 		return "", fmt.Errorf("compile %s: install gcc or set $CC: %w", filepath.Base(source), err)

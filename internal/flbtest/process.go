@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -24,6 +25,8 @@ type Process struct {
 	cmd   *exec.Cmd
 	log   output
 	stdin io.WriteCloser // the C host's
+
+	noSignals bool
 
 	commands sync.Mutex // one at a time, so that each answer has its question
 
@@ -55,7 +58,8 @@ func Start(kind Kind, bin string, s Spec) (*Process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("start %v: %w", kind, err)
 	}
-	p := &Process{kind: kind, cmd: exec.Command(bin, config), done: make(chan struct{})}
+	args := append(slices.Clone(s.Platform.run), bin, config)
+	p := &Process{kind: kind, cmd: exec.Command(args[0], args[1:]...), done: make(chan struct{}), noSignals: s.Platform.Windows()}
 	if kind == FluentBit {
 		p.cmd.Args = []string{bin, "-e", s.Plugin, "-c", config}
 		if s.HotReload {
@@ -136,7 +140,8 @@ func (p *Process) Wait(ctx context.Context) (exit int, err error) {
 // Stop sends SIGTERM and waits. A status other than 0 is an error.
 func (p *Process) Stop(ctx context.Context) (took time.Duration, err error) {
 	start := time.Now()
-	if err := p.Signal(syscall.SIGTERM); err != nil && !errors.Is(err, os.ErrProcessDone) {
+	err = p.askToStop()
+	if err != nil && !errors.Is(err, os.ErrProcessDone) {
 		return 0, p.errorf("stop: %w", err)
 	}
 	exit, err := p.Wait(ctx)
@@ -144,6 +149,14 @@ func (p *Process) Stop(ctx context.Context) (took time.Duration, err error) {
 		err = p.errorf("ended with status %d", exit)
 	}
 	return time.Since(start), err
+}
+
+// askToStop sends SIGTERM, or ends the standard input of a host that knows none.
+func (p *Process) askToStop() error {
+	if p.noSignals {
+		return p.stdin.Close()
+	}
+	return p.Signal(syscall.SIGTERM)
 }
 
 // Log is what the process has written to stdout and stderr, of which the

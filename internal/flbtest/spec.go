@@ -56,6 +56,8 @@ type Spec struct {
 	Stdout    io.Writer // gets the process's output as well; nil for none
 	Stderr    io.Writer
 
+	Platform Platform // C host: another than this machine's, by what runs its programs here
+
 	CollectEvery time.Duration // C host: how often the plugin is asked; 0 is 1 s, as in Fluent Bit
 	OldLayout    bool          // C host: be Fluent Bit before 4.1
 	Metrics      string        // C host: off for one that counts no records, half for one that counts wrong; "" is on
