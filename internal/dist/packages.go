@@ -28,7 +28,7 @@ func (r *release) packages() error {
 			fmt.Printf("packing the .%s for %s; it needs glibc %s\n", kind, t.goarch, needed)
 			cmd := exec.Command("go", "run", nfpm, "package", "-f", "deploy/package/nfpm.yaml", "-p", kind, "-t", r.out)
 			cmd.Dir = r.root
-			cmd.Env = append(os.Environ(), "VERSION="+r.version, "GOARCH="+t.goarch, "GLIBC="+needed, "TREE="+r.tree(t), "SHARE="+share,
+			cmd.Env = append(os.Environ(), "VERSION="+r.version, "ARCH="+t.goarch, "GLIBC="+needed, "TREE="+r.tree(t), "SHARE="+share,
 				fmt.Sprint("SOURCE_DATE_EPOCH=", r.at.Unix()))
 			if err := do(cmd); err != nil {
 				return err

@@ -70,7 +70,7 @@ func (p Platform) Build(ctx context.Context, dir string) (plugin, host string, e
 // what runs there; stop ends what Wine left running, and must be called.
 func Wine(ctx context.Context, dir string) (env []string, stop func() error, err error) {
 	env = []string{"WINEPREFIX=" + dir, "WINEDEBUG=-all", "WINEDLLOVERRIDES=mscoree,mshtml="}
-	wine := func(name string, args ...string) error {
+	wine := func(ctx context.Context, name string, args ...string) error {
 		cmd := exec.CommandContext(ctx, name, args...)
 		cmd.Env = append(os.Environ(), env...)
 		if err := cmd.Run(); err != nil { // its output is not read: what it leaves running keeps that open
@@ -78,12 +78,12 @@ func Wine(ctx context.Context, dir string) (env []string, stop func() error, err
 		}
 		return nil
 	}
-	stop = func() error { return wine("wineserver", "-k") }
+	stop = func() error { return wine(context.WithoutCancel(ctx), "wineserver", "-k") }
 	// The server stays until it is ended: each of its lives looks like another run of the machine.
-	if err := wine("wineserver", "-p"); err != nil {
+	if err := wine(ctx, "wineserver", "-p"); err != nil {
 		return nil, nil, err
 	}
-	if err := wine("wine", "wineboot", "--init"); err != nil {
+	if err := wine(ctx, "wine", "wineboot", "--init"); err != nil {
 		return nil, nil, errors.Join(err, stop())
 	}
 	root, err := moduleRoot(ctx)
