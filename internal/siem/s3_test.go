@@ -70,6 +70,17 @@ func s3Signature(r *http.Request) string {
 	return hex.EncodeToString(key)
 }
 
+func TestS3Judge(t *testing.T) {
+	const path = "/example-duo-logs/duo/2026/11/22/090000-x.json.gz"
+	const signed = "Authorization: AWS4-HMAC-SHA256 Credential=" + s3Key + "/20261122/" + s3Region + "/s3/aws4_request, SignedHeaders=host;x-amz-date, Signature="
+	headers := []string{"Content-Encoding: gzip", "Content-Type: application/x-ndjson"}
+	judgesAsDocumented(t, s3, []request{
+		{"nobody's", "PUT", path, "{}\n", headers, 403},
+		{"a wrong signature", "PUT", path, "{}\n", append(headers, signed+strings.Repeat("0", 64)), 403},
+		{"another's key", "PUT", path, "{}\n", append(headers, strings.Replace(signed, s3Key, "AKIDOTHER", 1)+strings.Repeat("0", 64)), 403},
+	})
+}
+
 // s3Edits lead an example to a store of the test's, which gets an object every
 // few seconds.
 func s3Edits(b *bed, ca *authority, addr string) []edit {

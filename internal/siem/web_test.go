@@ -199,6 +199,9 @@ func (b *bed) refusedNothing(w *web) {
 	for _, refusal := range w.refusals[:min(len(w.refusals), 5)] {
 		b.t.Errorf("refused: %.2000s", refusal)
 	}
+	if w.ill > 0 {
+		b.t.Error("nothing came while it answered with 503")
+	}
 }
 
 // onTime asserts that each event came with Duo's time beside it, as exactly as
