@@ -12,7 +12,7 @@ SEED        := 0
 HOST        :=
 VERSION     :=
 
-.PHONY: help build demo test lint pure race smoke torture fuzz bench update docker dockertest kubecheck dist clean
+.PHONY: help build demo test lint pure race smoke torture fuzz bench update docker dockertest kubecheck elsewhere dist clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -70,6 +70,9 @@ dockertest: docker ## Test the image duo_in; as root also with secrets of other 
 
 kubecheck: ## Check deploy/kubernetes with Kubernetes' own types
 	cd internal/kubecheck && go vet ./... && go test -count 1 ./...
+
+elsewhere: ## Run what is built for Windows in Wine, and for arm64 in QEMU
+	go test ./internal/scenario -count 1 -run '^TestElsewhere$$' -elsewhere -v -timeout 40m
 
 clean: ## Remove what was built, and sim/, what duoctl sim wrote, checkpoints too
 	rm -rf build dist sim

@@ -124,7 +124,7 @@ var table = []Row{
 		func(o *Values) *time.Duration { return &o.Window.Overlap }),
 	{
 		Name: "checkpoint_dir", Default: checkpoint.DefaultDir,
-		Help: "Where the cursors live, on storage that outlasts the process. Files are made 0600 in folders 0700.",
+		Help: "Where the cursors live, on storage that outlasts the process. Files are made 0600 in folders 0700. On Windows the default is `%ProgramData%\\duo_in`.",
 		set: func(o *Values, v string, _ time.Time) (err error) {
 			o.CheckpointDir, err = filepath.Abs(v)
 			return err
