@@ -17,7 +17,7 @@ import (
 )
 
 // shipped are the documents of each archive: what git has of them.
-var shipped = []string{"README.md", "LICENSE", "CHANGELOG.md", "SECURITY.md", "fluent-bit.conf.example", "docs", "examples", "deploy"}
+var shipped = []string{"README.md", "LICENSE", "CHANGELOG.md", "SECURITY.md", "CONTRIBUTING.md", "fluent-bit.conf.example", "fluent-bit.sim.conf", "docs", "examples", "deploy"}
 
 // notices is the file with the licences of what is compiled in.
 const notices = "THIRD-PARTY-LICENSES"

@@ -1,6 +1,9 @@
 package docs
 
 import (
+	"os"
+	"os/exec"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -32,6 +35,32 @@ func TestImage(t *testing.T) {
 	for _, page := range []string{"docs/docker.md", "docs/kubernetes.md"} {
 		if text := read(t, page); !strings.Contains(text, "/var/lib/duo_in") || !strings.Contains(text, "65532") {
 			t.Errorf("%s does not name the volume and the user", page)
+		}
+	}
+}
+
+// TestImageContext holds that all packages of the module that the image is made of
+// are sent to the build: .dockerignore names what is.
+func TestImageContext(t *testing.T) {
+	sent := strings.Split(read(t, ".dockerignore"), "\n")
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-deps", "-f", "{{if .Module}}{{if .Module.Main}}{{.ImportPath}}{{end}}{{end}}", "./plugin", "./cmd/duoctl")
+	cmd.Dir = filepath.Join("..", "..")
+	cmd.Env = append(os.Environ(), "GOOS=linux")
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	packages := strings.Fields(string(out))
+	if len(packages) < 6 {
+		t.Fatalf("the image is made of %q only", packages)
+	}
+	for _, p := range packages {
+		folder := strings.TrimPrefix(p, "duo_in/")
+		if !slices.ContainsFunc(sent, func(line string) bool {
+			name, ok := strings.CutPrefix(line, "!")
+			return ok && (folder == name || strings.HasPrefix(folder, name+"/"))
+		}) {
+			t.Errorf(".dockerignore keeps %s from the build", folder)
 		}
 	}
 }
