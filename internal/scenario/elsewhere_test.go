@@ -25,7 +25,6 @@ func TestElsewhere(t *testing.T) {
 			if missing := platform.Missing(); missing != "" {
 				t.Skipf("%s, so what is built for %v was not run", missing, platform)
 			}
-			t.Parallel()
 			b := newBed(t, flbtest.CHost, quickDuo)
 			b.moveTo(platform)
 			const backlog = 3000

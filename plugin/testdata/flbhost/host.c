@@ -609,15 +609,31 @@ const char *flb_input_name(void *i_ins)
     return ((struct input *)i_ins)->title;
 }
 
-static void print_metric(FILE *out, const struct metric *m)
+/* Adds to a text, which is made larger. */
+static void add(char **text, const char *format, ...)
 {
-    fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", m->name, m->help, m->name, m->gauge ? "gauge" : "counter");
+    char *more = NULL;
+    va_list args;
+    va_start(args, format);
+    if (vasprintf(&more, format, args) == -1) {
+        must(NULL);
+    }
+    va_end(args);
+    size_t had = *text ? strlen(*text) : 0, n = strlen(more) + 1;
+    *text = must(realloc(*text, had + n));
+    memcpy(*text + had, more, n);
+    free(more);
+}
+
+static void add_metric(char **text, const struct metric *m)
+{
+    add(text, "# HELP %s %s\n# TYPE %s %s\n", m->name, m->help, m->name, m->gauge ? "gauge" : "counter");
     for (const struct sample *s = m->samples; s; s = s->next) {
-        fprintf(out, "%s", m->name);
+        add(text, "%s", m->name);
         for (int i = 0; i < m->labels; i++) {
-            fprintf(out, "%c%s=\"%s\"", i ? ',' : '{', m->keys[i], s->labels[i]);
+            add(text, "%c%s=\"%s\"", i ? ',' : '{', m->keys[i], s->labels[i]);
         }
-        fprintf(out, "} %.17g\n", s->value);
+        add(text, "} %.17g\n", s->value);
     }
 }
 
@@ -625,25 +641,24 @@ char *cmt_encode_prometheus_create(void *cmt, int add_timestamp)
 {
     struct input *in = cmt;
     char *text = NULL;
-    size_t size;
-    FILE *out = must(open_memstream(&text, &size));
     (void)add_timestamp;
-    fprintf(out, "# HELP fluentbit_input_records_total Number of input records.\n"
-                 "# TYPE fluentbit_input_records_total counter\n"
-                 "fluentbit_input_records_total{name=\"%s\"} %.17g\n",
+    add(&text,
+        "# HELP fluentbit_input_records_total Number of input records.\n"
+        "# TYPE fluentbit_input_records_total counter\n"
+        "fluentbit_input_records_total{name=\"%s\"} %.17g\n",
         in->title, (double)atomic_load(&in->records));
     if (!in->pipeline->old_layout) { /* since 4.1 */
-        fprintf(out, "fluentbit_input_ring_buffer_writes_total{name=\"%s\"} %.17g\n"
-                     "fluentbit_input_ring_buffer_retry_failures_total{name=\"%s\"} %.17g\n",
+        add(&text,
+            "fluentbit_input_ring_buffer_writes_total{name=\"%s\"} %.17g\n"
+            "fluentbit_input_ring_buffer_retry_failures_total{name=\"%s\"} %.17g\n",
             in->title, (double)atomic_load(&in->written), in->title, (double)atomic_load(&in->failed));
     }
     pthread_mutex_lock(&in->metrics_lock);
     for (const struct metric *m = in->metrics; m; m = m->next) {
-        print_metric(out, m);
+        add_metric(&text, m);
     }
     pthread_mutex_unlock(&in->metrics_lock);
-    fclose(out);
-    return must(text);
+    return text;
 }
 
 void cmt_encode_prometheus_destroy(char *text)
