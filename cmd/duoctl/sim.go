@@ -255,7 +255,7 @@ func (o simOptions) start(stdout, stderr io.Writer) (*simulation, error) {
 	server.Fault(duotest.Fault{Kind: duotest.FaultStatus, Status: http.StatusServiceUnavailable, N: -1})
 	running, err := server.Listen(o.listen)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w; -listen takes another host:port, port 0 any free one", err)
 	}
 	children, err := o.addChildren(running)
 	if err != nil {
