@@ -175,7 +175,7 @@ func TestCheckFaults(t *testing.T) {
 		warns   string // in one that warns
 	}{
 		{"no such name", duotest.Config{}, func(_ *testing.T, b *bench) { b.set["api_host"], b.set["timeout"] = "duo.invalid", "1s" }, noName, "Duo cannot be reached", ""},
-		{"nobody there", duotest.Config{}, set("api_host", "127.0.0.1:1"), noWay, "connection refused", ""},
+		{"nobody there", duotest.Config{}, set("api_host", "127.0.0.1:1"), noWay, "connection refused; check api_host, and whether a firewall", ""},
 		{"no such proxy", duotest.Config{}, set("proxy", "http://user:hunter2@127.0.0.1:1"), noWay, "check the proxy", ""},
 		{"proxy wants a password", duotest.Config{}, proxied(refusing(407)), noWay, "give user and password in the option proxy", ""},
 		{"proxy does not let through", duotest.Config{}, proxied(refusing(403)), noWay, "the proxy refuses to connect (HTTP 403", ""},
@@ -222,7 +222,7 @@ func TestCheckFaults(t *testing.T) {
 		{"redirect", duotest.Config{}, every(duotest.Fault{Kind: duotest.FaultRedirect}),
 			behind("clock ok", "keys skipped", "authentication fail", "activity fail"), "a redirect to login.example.com", ""},
 		{"server error", duotest.Config{}, every(duotest.Fault{Kind: duotest.FaultStatus}),
-			behind("clock ok", "keys skipped", "authentication fail", "activity fail"), "HTTP 500, code 50001", ""},
+			behind("clock ok", "keys skipped", "authentication fail", "activity fail"), "see status.duo.com", ""},
 		{"broken JSON", duotest.Config{}, every(duotest.Fault{Kind: duotest.FaultBroken}),
 			behind("clock ok", "keys skipped", "authentication fail", "activity fail"), "cannot be used", ""},
 		{"an answer that is too large", duotest.Config{}, every(duotest.Fault{Kind: duotest.FaultHuge}),
@@ -307,7 +307,7 @@ func TestCheckAccounts(t *testing.T) {
 			b.server.Fault(duotest.Fault{Kind: duotest.FaultHang, N: -1})
 		},
 			[]string{"keys skipped", "accounts fail", "log skipped"}, "no answer within 4s"},
-		{"nobody there", "all", func(b *bench) { b.set["api_host"] = "127.0.0.1:1" }, []string{"keys skipped", "accounts skipped", "log skipped"}, "connection refused"},
+		{"nobody there", "all", func(b *bench) { b.set["api_host"] = "127.0.0.1:1" }, []string{"keys skipped", "accounts skipped", "log skipped"}, "check api_host, and whether a firewall"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -380,8 +380,8 @@ func TestCheckSurroundings(t *testing.T) {
 		{"no output", nil, "[OUTPUT]\n    name stdout\n    match other.*\n    retry_limit no_limits\n", `warn outputs: no [OUTPUT] matches the tag "duo"`},
 		{"an output that gives up", nil, "[OUTPUT]\n    name tcp\n    match d*\n", "retry_limit is 1, Fluent Bit's default"},
 		{"an output that gives up later", nil, "[OUTPUT]\n    name tcp\n    match_regex ^du\n    retry_limit 5\n", "retry_limit is 5: what it cannot deliver"},
-		{"an output of others", nil, "[OUTPUT]\n    name tcp\n    match other\n[OUTPUT]\n    name tcp\n    match duo\n    retry_limit false\n", "ok outputs: 1 get the events"},
-		{"a tag that is rewritten", nil, "[FILTER]\n    name rewrite_tag\n    match duo\n[OUTPUT]\n    name tcp\n    match new\n    retry_limit off\n", "ok outputs: 1 get the events"},
+		{"an output of others", nil, "[OUTPUT]\n    name tcp\n    match other\n[OUTPUT]\n    name tcp\n    match duo\n    retry_limit false\n", "ok outputs: outputs that get the events: 1;"},
+		{"a tag that is rewritten", nil, "[FILTER]\n    name rewrite_tag\n    match duo\n[OUTPUT]\n    name tcp\n    match new\n    retry_limit off\n", "ok outputs: outputs that get the events: 1;"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
@@ -434,7 +434,7 @@ func TestCheckCheckpoints(t *testing.T) {
 	if text := says(c, resultWarn); !strings.Contains(text, fmt.Sprintf("activity: its checkpoint is held by [INPUT] duo.3, pid %d", os.Getpid())) {
 		t.Errorf("warned of %q", text)
 	}
-	if text := says(c, resultOK); !strings.Contains(text, "1 logs go on from their checkpoints") {
+	if text := says(c, resultOK); !strings.Contains(text, "logs that go on from their checkpoints in it: 1;") {
 		t.Errorf("well is %q", text)
 	}
 	if err := slot.Release(); err != nil {

@@ -189,7 +189,11 @@ func (in *checked) cursors(v option.Values) {
 			in.fail(stepCheckpoints, "%s: %s: that log is not pulled; restore the file from a backup, or remove it to begin again from since", s.File, s.Current.Error)
 		}
 	}
-	in.pass(stepCheckpoints, "%s is there and can be written to; %d logs go on from their checkpoints in it, the others begin at since, %s", v.CheckpointDir, n, v.SinceText)
+	begin := fmt.Sprintf("there is no checkpoint in it yet, so each log begins at since, %s", v.SinceText)
+	if n > 0 {
+		begin = fmt.Sprintf("logs that go on from their checkpoints in it: %d; any other begins at since, %s", n, v.SinceText)
+	}
+	in.pass(stepCheckpoints, "%s is there and can be written to; %s", v.CheckpointDir, begin)
 }
 
 // storage looks at where Fluent Bit keeps what is not delivered yet.
@@ -237,7 +241,7 @@ func (in *checked) outputs(conf *flbConfig, s *flbSection) {
 	case n == 0:
 		in.warn(stepOutputs, "no [OUTPUT] matches the tag %.80q, so that the events go nowhere", tag)
 	case limited == 0:
-		in.pass(stepOutputs, "%d get the events, and try until they have delivered them", n)
+		in.pass(stepOutputs, "outputs that get the events: %d; each tries until it has delivered them", n)
 	}
 }
 

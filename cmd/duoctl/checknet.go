@@ -152,6 +152,17 @@ func (c *caller) explain(err error) string {
 	return duo.Explain(err, c.values.Logs[0], "")
 }
 
+// advise adds what to do about a failure that the plugin's log leaves to time, since it may pass.
+func advise(why string, status int) string {
+	switch {
+	case status >= http.StatusInternalServerError:
+		why += "; the trouble is Duo's, or a gateway's in between: see status.duo.com and the proxy, and check again later"
+	case strings.HasPrefix(why, "Duo cannot be reached") && !strings.HasSuffix(why, ")"):
+		why += "; check api_host, and whether a firewall lets this machine through to it"
+	}
+	return why
+}
+
 // final reports whether a failure is one of all calls.
 func final(err error) bool {
 	status, _ := statusOf(err)
@@ -205,7 +216,7 @@ func (in *checked) way(w *witness, err error, why string, v option.Values) bool 
 		if errors.Is(err, context.Canceled) {
 			in.skip(c.check, becauseInterrupted)
 		} else {
-			in.fail(c.check, "%s", why)
+			in.fail(c.check, "%s", advise(why, 0))
 		}
 		for _, rest := range checks[i+1:] {
 			in.skip(rest.check, becauseAbove)
@@ -282,7 +293,7 @@ func (in *checked) children(wanted option.Accounts, list []duo.Account, err erro
 		return
 	case err != nil:
 		status, code := statusOf(err)
-		in.add(finding{Check: stepAccounts, Result: resultFail, Status: status, Code: code, Text: duo.ExplainAccounts(err)})
+		in.add(finding{Check: stepAccounts, Result: resultFail, Status: status, Code: code, Text: advise(duo.ExplainAccounts(err), status)})
 		in.skip(stepLog, "because there is no list of accounts")
 		return
 	case len(list) == 0:
@@ -331,7 +342,7 @@ func (in *checked) logs(outcomes []outcome, connected bool) {
 		case f.Status == http.StatusUnauthorized:
 			f.Result, f.Text = resultSkipped, "because Duo refuses the keys"
 		default:
-			f.Text = duo.Explain(o.err, o.log, o.account)
+			f.Text = advise(duo.Explain(o.err, o.log, o.account), f.Status)
 			if optional && (f.Status == http.StatusForbidden || f.Status == http.StatusNotFound || f.Status == http.StatusGone) {
 				f.Result = resultWarn // as in the plugin's log: many accounts do not have it, or no more
 			}
