@@ -234,9 +234,10 @@ func (p *Poller) recovered() {
 func (p *Poller) called(o Outcome) {
 	p.Stats.note(func(c *Counts) {
 		c.Calls[o]++
-		c.Up, c.Pace, c.Behind = o == OK, p.pace.gap, p.behind
+		c.Up, c.Pace = o == OK, p.pace.gap
 		if c.Up {
-			c.LastSuccess = time.Now()
+			// An error can be another's than Duo's, whose clock is its own.
+			c.LastSuccess, c.Behind = time.Now(), p.behind
 		}
 	})
 }

@@ -3,6 +3,7 @@ package duo_test
 import (
 	"context"
 	"log/slog"
+	"net/http"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -77,6 +78,29 @@ func TestNoSuccessYet(t *testing.T) {
 		got := r.stats.Counts()
 		if got.Up || !got.LastSuccess.IsZero() || got.Calls[duo.Denied] < 8 {
 			t.Errorf("after an hour of 403: %+v", got)
+		}
+	})
+}
+
+// Duo's clock is that of its pages: an error can be a gateway's, and by its clock
+// an outage may look like no lag.
+func TestClockOfAnError(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAccount(t, duotest.Config{})
+		a.server.Fault(duotest.Fault{
+			Kind: duotest.FaultStatus, Status: 503, N: -1, Skip: 1,
+			Header: http.Header{"Date": {"Thu, 01 Jan 1970 00:00:00 GMT"}},
+		})
+		r := a.read(duotest.Activity, defaults, duo.NewCursor(time.Now().Add(-time.Hour), time.Now()))
+		for range 10 {
+			time.Sleep(time.Minute)
+			synctest.Wait()
+			if got := r.stats.Counts(); got.Behind != 0 {
+				t.Fatalf("%+v: Duo's clock is right", got)
+			}
+		}
+		if got := r.stats.Counts(); got.Calls[duo.Unavailable] < 5 {
+			t.Errorf("%+v: the outage was none", got)
 		}
 	})
 }
