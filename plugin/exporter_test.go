@@ -286,6 +286,32 @@ func TestLag(t *testing.T) {
 	})
 }
 
+// A host whose start fails after Init frees its metrics and calls no Exit: until
+// the first callback, by which it runs, nobody calls it but Init.
+func TestHostThatNeverRuns(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		for name, callback := range map[string]func(*instance){
+			"Collect": func(in *instance) { in.Collect(time.Now()) },
+			"Pause":   func(in *instance) { in.Pause(time.Now()) },
+		} {
+			w := newWorld(t, duotest.Config{})
+			in := w.start()
+			host := w.export(in)
+			sets := host.sets
+			time.Sleep(time.Minute)
+			if host.sets != sets {
+				t.Errorf("without a callback %d values were set", host.sets-sets)
+			}
+			callback(in)
+			time.Sleep(time.Minute)
+			if host.sets == sets {
+				t.Errorf("after %s no value was set", name)
+			}
+			w.stop(in)
+		}
+	})
+}
+
 // A clock that is ahead of Duo's is not lag.
 func TestLagBehindAWrongClock(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)

@@ -55,6 +55,7 @@ type instance struct {
 	counted  counter
 	storage  *storage
 	exporter *exporter
+	show     func() // has the exporter run, if it is to and does not yet
 
 	families map[string]*checkpoint.Family // by log; none unless child accounts are pulled
 	gate     *duo.Gate                     // of the child accounts' streams
@@ -119,6 +120,7 @@ func newInstance(name string, get option.Getter, l *lines, now time.Time) (*inst
 		name: name, options: o, lines: l, log: log,
 		queue:    q,
 		exporter: newExporter(o, q.size),
+		show:     func() {},
 		ledger:   checkpoint.NewLedger(o.Settle),
 		limit:    o.BatchSize,
 		storage:  newStorage(name, o.CheckpointDir, o.BatchSize, log),
@@ -150,10 +152,13 @@ func (in *instance) Start(now time.Time) error {
 }
 
 // export has the host show the metrics, under the name that it gives the input.
-// It is called in the host's Init, after Start.
+// It is called in the host's Init, after Start. They are kept up to date from the
+// input's first callback on: if its processors, a filter or an output cannot be
+// started, Fluent Bit frees the metrics without an Exit (src/flb_input_thread.c:input_thread).
 func (in *instance) export(host registrar, input string, now time.Time) {
 	in.exporter.begin(host, input, now)
-	in.pollers.Go(func() { in.exporter.run(in.ctx) })
+	in.exporter.update(now)
+	in.show = sync.OnceFunc(func() { in.pollers.Go(func() { in.exporter.run(in.ctx) }) })
 }
 
 // acquire opens the store and every stream's checkpoint that is known now. A
@@ -361,6 +366,7 @@ func (in *instance) deliverer(s *stream, host string) func(context.Context, []du
 // Collect returns what Fluent Bit is to take now, in parts; nil for nothing,
 // after which no Release comes. Fluent Bit calls it once a second.
 func (in *instance) Collect(now time.Time) [][]byte {
+	in.show()
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.count(now)
@@ -475,6 +481,7 @@ func (in *instance) putBack() {
 // Pause and Resume are Fluent Bit's. While paused nothing is handed over, the
 // queue fills up, and the pollers wait.
 func (in *instance) Pause(now time.Time) {
+	in.show() // a pause can come before the first Collect
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	in.paused = true
