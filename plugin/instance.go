@@ -457,13 +457,15 @@ func (in *instance) measure(batches []batch) {
 // time that it needed. mu is held.
 func (in *instance) took(now time.Time) bool {
 	if in.counted != nil && now.Sub(in.at) >= askAfter {
+		// A batch can be several for the ring, of which it takes some: by conditional
+		// routes, 4.2 to 5.0.4 (src/flb_input_log.c:split_and_append_route_payloads).
 		switch host := in.counted(); {
-		case host.appended.after(in.host.appended):
-			in.ledger.Taken(now)
-			return true
 		case host.dropped.after(in.host.dropped):
 			in.ledger.Drop(now)
 			return false
+		case host.appended.after(in.host.appended):
+			in.ledger.Taken(now)
+			return true
 		}
 	}
 	return in.ledger.Release(now)

@@ -32,6 +32,7 @@ type world struct {
 	events map[string]int    // event_id → how often Fluent Bit took it
 	origin map[string]string // event_id → account_id at host
 	late   time.Duration     // how long the host holds a batch before cleanup
+	parted bool              // that batch is two for the ring, which takes the first
 	slow   int               // batches of more bytes are taken, but late
 	ring   ring              // outlives no kill
 	total  uint64            // events that the host has counted of the instance made last
@@ -143,6 +144,9 @@ func (w *world) collect(in *instance) {
 		time.Sleep(w.late)
 		w.late = 0
 		w.dropped++
+		if w.parted {
+			w.appended++
+		}
 	} else {
 		data := slices.Concat(parts...)
 		if w.slow > 0 && len(data) > w.slow {
@@ -448,14 +452,19 @@ func TestSlowProcessor(t *testing.T) {
 // A host that counts what its ring takes and drops is believed, whatever time it
 // needs: nothing comes again but what was dropped, and that does.
 func TestHostThatCountsItsRing(t *testing.T) {
-	for _, slow := range []bool{false, true} {
-		t.Run(fmt.Sprint("slow ", slow), func(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		slow   int
+		parted bool
+	}{
+		{name: "fast"},
+		{name: "each batch takes a second", slow: 1},
+		{name: "conditional routes, and the ring takes but the first part", parted: true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				w := newWorld(t, duotest.Config{})
-				w.counts = true
-				if slow {
-					w.slow = 1 // every batch takes a second
-				}
+				w.counts, w.slow, w.parted = true, tt.slow, tt.parted
 				w.set["batch_size"] = "64K"
 				now := time.Now()
 				w.server.Add("activity", duotest.NewRecords("activity", 1, now.Add(-20*time.Hour), now.Add(-time.Hour), 1000)...)
