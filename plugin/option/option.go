@@ -211,7 +211,7 @@ func Parse(get Getter, now time.Time) (Values, error) {
 			continue
 		}
 		if err := row.set(&o, value, now); err != nil {
-			problems = append(problems, fmt.Errorf("%s %s: %w", key, quoteValue(row, value), err))
+			problems = append(problems, redacted(fmt.Errorf("%s %s: %w", key, quoteValue(row, value), err)))
 		}
 	}
 	problems = append(problems, required(get)...)
@@ -240,6 +240,15 @@ func quoteValue(row Row, value string) string {
 		return duo.Secret{}.String()
 	}
 	return strconv.Quote(value)
+}
+
+// redacted leaves out of an error what looks like a secret key: a cause can quote
+// the value, or a part of it.
+func redacted(err error) error {
+	if text := err.Error(); secretWord.MatchString(text) {
+		return errors.New(secretWord.ReplaceAllString(text, duo.Secret{}.String()))
+	}
+	return err
 }
 
 // required names what is missing, or there twice.
@@ -309,6 +318,7 @@ var (
 	safeProxy = regexp.MustCompile(`^([a-z0-9]+://)?[A-Za-z0-9.-]+(:[0-9]+)?/?$`)
 	// secretShape is that of a secret key, as no path is likely to be.
 	secretShape = regexp.MustCompile(`^[0-9A-Za-z]{40}$`)
+	secretWord  = regexp.MustCompile(`\b[0-9A-Za-z]{40}\b`)
 )
 
 func setHost(o *Values, v string, _ time.Time) (err error) {

@@ -671,6 +671,22 @@ func TestSecretInPlaceOfItsFile(t *testing.T) {
 	}
 }
 
+// Whatever option is given the secret key, with what a slip leaves around it: no
+// problem shows it, its cause neither.
+func TestSecretInPlaceOfAnything(t *testing.T) {
+	optionFiles(t)
+	const secret = "abcdef0123456789abcdef0123456789abcdef01"
+	for _, row := range Table() {
+		for _, value := range []string{secret, `"` + secret + `"`, "'" + secret + "'", secret + ",", "activity, " + secret, "./" + secret, "file:" + secret} {
+			for _, problem := range problemsOf(config(without(keys, row.Name) + row.Name + " " + value)) {
+				if strings.Contains(problem, secret) {
+					t.Errorf("%s %s: %s", row.Name, value, problem)
+				}
+			}
+		}
+	}
+}
+
 // FuzzOptions has any configuration hold a secret key and a proxy's password:
 // it must not panic, and neither secret may be in what is said about it.
 func FuzzOptions(f *testing.F) {
