@@ -127,6 +127,7 @@ func (p *Poller) step(ctx context.Context) (time.Duration, error) {
 	if err := p.Deliver(ctx, fresh, next); err != nil {
 		return 0, err
 	}
+	p.called(OK) // only now: a page over which Deliver panics, again and again, is no success
 	p.warn(next, len(page.Records), fresh)
 	p.Cursor = next
 	if next.CaughtUp() {
@@ -216,7 +217,6 @@ func (p *Poller) reopen(err error) (ok bool) {
 // recovered ends the trouble, if there was any.
 func (p *Poller) recovered() {
 	p.pace.good()
-	p.called(OK)
 	p.anew = false
 	if full := min(p.Window.PageSize, p.Log.PageMax); p.pageSize < full {
 		if p.goodRun++; p.goodRun >= pageRuns {

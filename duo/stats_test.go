@@ -105,6 +105,32 @@ func TestClockOfAnError(t *testing.T) {
 	})
 }
 
+// A page that cannot be delivered is no success, however often it is read: else
+// nothing would show that the log stands still.
+func TestPageThatCannotBeDelivered(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAccount(t, duotest.Config{})
+		l, err := duo.LookupLog(duotest.Activity)
+		if err != nil {
+			t.Fatal(err)
+		}
+		stats, reads := &duo.Stats{}, 0
+		for range 3 {
+			func() {
+				defer func() { recover(); time.Sleep(time.Minute) }()
+				p := &duo.Poller{
+					Log: l, Client: a.client(), Window: defaults, Cursor: duo.NewCursor(time.Now().Add(-time.Hour), time.Now()), Logger: slog.New(&logLines{}), Stats: stats,
+					Deliver: func(context.Context, []duo.Record, duo.Cursor) error { reads++; panic("odd") },
+				}
+				_ = p.Run(t.Context())
+			}()
+		}
+		if got := stats.Counts(); reads != 3 || got.Up || !got.LastSuccess.IsZero() {
+			t.Errorf("after %d reads: %+v", reads, got)
+		}
+	})
+}
+
 // What comes again within the overlap is counted as dropped, each time that it
 // comes, and nothing else is: of v1 logs neither what is held back nor the second
 // that is asked for and not needed.
