@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -60,7 +59,7 @@ func TestDeployed(t *testing.T) {
 			for path, content := range map[string]string{secret: duotest.SecretKey, ca: string(duo.CAPEM), dir + "/state/sim/input.conf": input} {
 				writeFile(t, path, content)
 			}
-			port := freePort(t)
+			port := flbtest.FreePort(t)
 			copyConfigs(t, path.Dir(tt.file), dir, strings.NewReplacer(
 				"/var/lib/duo_in", dir+"/state",
 				"/run/secrets/duo/secret_key", secret,
@@ -105,11 +104,11 @@ func TestProbesInOutage(t *testing.T) {
 		t.Fatal("there is no [INPUT]")
 	}
 	start := func(retryLimit string) (*fluentBitRun, int) {
-		dir, port := t.TempDir(), freePort(t)
+		dir, port := t.TempDir(), flbtest.FreePort(t)
 		config := strings.NewReplacer("/var/lib/duo_in", dir, "2020", strconv.Itoa(port), "0.0.0.0", "127.0.0.1",
 			"flush             1", "flush             0.2", "scheduler.cap     60", "scheduler.cap     2\n    scheduler.base    1").Replace(service)
 		config += fmt.Sprintf("\n[INPUT]\n    name dummy\n    rate 10\n[OUTPUT]\n    name tcp\n    match *\n    host 127.0.0.1\n    port %d\n    retry_limit %s\n",
-			freePort(t), retryLimit)
+			flbtest.FreePort(t), retryLimit)
 		writeFile(t, dir+"/fluent-bit.conf", config)
 		return run(t, fluentBit, []string{"-c", dir + "/fluent-bit.conf"}, nil), port
 	}
@@ -181,17 +180,6 @@ func writeFile(t *testing.T, path, content string) {
 	if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}
-}
-
-// freePort returns one where nothing listens.
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 var client = &http.Client{Timeout: 5 * time.Second}

@@ -6,7 +6,6 @@ import (
 	"flag"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -40,18 +39,6 @@ func start(t *testing.T, path string, args ...string) {
 	})
 }
 
-// freePort is a port of the loopback interface that nobody listens on.
-func freePort(t *testing.T) string {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	_, port, _ := net.SplitHostPort(l.Addr().String())
-	return port
-}
-
 // get asks again and again until the answer is as it should be, which what says
 // in words.
 func get(t *testing.T, address, what string, ok func(body string) bool) (body string) {
@@ -80,9 +67,9 @@ func TestFluentBitMetrics(t *testing.T) {
 	if !ok {
 		t.Skip("SKIPPED, Fluent Bit's own metrics are NOT looked for: put fluent-bit on PATH or its path into $FLUENT_BIT")
 	}
-	dir, port := t.TempDir(), freePort(t)
+	dir, port := t.TempDir(), flbtest.FreePort(t)
 	config := filepath.Join(dir, "fluent-bit.conf")
-	text := fmt.Sprintf("[SERVICE]\n flush 0.2\n http_server on\n http_listen 127.0.0.1\n http_port %s\n storage.path %s/storage\n"+
+	text := fmt.Sprintf("[SERVICE]\n flush 0.2\n http_server on\n http_listen 127.0.0.1\n http_port %d\n storage.path %s/storage\n"+
 		"[INPUT]\n name dummy\n alias duo\n storage.type filesystem\n[OUTPUT]\n name null\n alias siem\n match *\n", port, dir)
 	if err := os.WriteFile(config, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
@@ -98,7 +85,7 @@ func TestFluentBitMetrics(t *testing.T) {
 	if len(want) < 3 {
 		t.Fatalf("asked for %q only", want)
 	}
-	get(t, "http://127.0.0.1:"+port+"/api/v2/metrics/prometheus", fmt.Sprintf("all of %q", want), func(body string) bool {
+	get(t, fmt.Sprintf("http://127.0.0.1:%d/api/v2/metrics/prometheus", port), fmt.Sprintf("all of %q", want), func(body string) bool {
 		return !slices.ContainsFunc(want, func(w string) bool { return !strings.Contains("\n"+body, w) })
 	})
 }
@@ -126,7 +113,7 @@ func TestConsole(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	address := "127.0.0.1:" + freePort(t)
+	address := fmt.Sprintf("127.0.0.1:%d", flbtest.FreePort(t))
 	start(t, path, "--config.file="+config, "--web.listen-address="+address, "--storage.tsdb.path="+t.TempDir(),
 		"--web.console.templates="+filepath.Join(deployed, "consoles"))
 	page := "http://" + address + "/consoles/duo_in.html"

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -35,12 +34,7 @@ type scrape struct {
 // but on a port of its own and for nobody else.
 func (b *bed) metered(spec *flbtest.Spec) *scrape {
 	b.t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		b.t.Fatal(err)
-	}
-	defer l.Close()
-	s := &scrape{b: b, port: l.Addr().(*net.TCPAddr).Port}
+	s := &scrape{b: b, port: flbtest.FreePort(b.t)}
 	own := map[string]string{"http_listen": "127.0.0.1", "http_port": strconv.Itoa(s.port)}
 	doc, err := os.ReadFile("../../docs/monitoring.md")
 	if err != nil {

@@ -242,7 +242,7 @@ func (b *bed) kill() {
 
 // metrics is the edit that has Fluent Bit tell what it delivered.
 func (b *bed) metrics() edit {
-	b.metricsPort = freePort(b.t)
+	b.metricsPort = flbtest.FreePort(b.t)
 	return edit{old: "    flush             1\n", new: fmt.Sprintf("    flush 1\n    http_server on\n    http_listen 127.0.0.1\n    http_port %d\n", b.metricsPort)}
 }
 

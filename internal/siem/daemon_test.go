@@ -14,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"duo_in/internal/flbtest"
 )
 
 // product is a receiver that people run: a program and its example of
@@ -104,7 +106,7 @@ func (p product) run(t *testing.T, ca *authority, more ...edit) *daemon {
 	if path, _ := p.program(); path == "" {
 		t.Skipf("NO %s: %s was NOT run: install it", strings.ToUpper(p.name), t.Name())
 	}
-	d := &daemon{t: t, product: p, dir: t.TempDir(), tls: freePort(t), tcp: freePort(t), udp: freePort(t)}
+	d := &daemon{t: t, product: p, dir: t.TempDir(), tls: flbtest.FreePort(t), tcp: flbtest.FreePort(t), udp: flbtest.FreePort(t)}
 	ca.files(d.dir, ca.certificate("127.0.0.1"))
 	config := strings.ReplaceAll(substitute(t, p.config, append(p.edits(d), more...)...), "DIR/", d.dir+"/")
 	ca.check(os.WriteFile(d.in("config"), []byte(config), 0o600))
@@ -125,16 +127,6 @@ func (d *daemon) ports(old, new string) (edits []edit) {
 		edits = append(edits, edit{old: fmt.Sprintf(old, port), new: fmt.Sprintf(new, free)})
 	}
 	return edits
-}
-
-func freePort(t *testing.T) int {
-	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
 }
 
 // start waits until the three ports are open.
