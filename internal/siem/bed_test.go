@@ -249,11 +249,15 @@ func (b *bed) metrics() edit {
 // delivered is how many records Fluent Bit says that its outputs delivered.
 func (b *bed) delivered() (n int) {
 	b.t.Helper()
-	answer, err := http.Get(fmt.Sprintf("http://127.0.0.1:%d/api/v1/metrics", b.metricsPort))
+	client := http.Client{Timeout: 10 * time.Second}
+	answer, err := client.Get(fmt.Sprintf("http://127.0.0.1:%d/api/v1/metrics", b.metricsPort))
 	if err != nil {
 		return 0 // not up yet
 	}
 	defer answer.Body.Close()
+	if answer.StatusCode == http.StatusNotFound {
+		return 0 // it has not counted yet, which it does once a second
+	}
 	var metrics struct {
 		Output map[string]struct {
 			Records int `json:"proc_records"`

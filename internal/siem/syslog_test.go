@@ -119,11 +119,14 @@ func TestExampleSyslogUDP(t *testing.T) {
 // ends without having read it loses it.
 func TestSyslogTCPHasNoReceipt(t *testing.T) {
 	b := newBed(t)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	l, err := net.ListenTCP("tcp", &net.TCPAddr{IP: net.IPv4(127, 0, 0, 1)})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer l.Close()
+	if err := l.SetDeadline(time.Now().Add(2 * time.Minute)); err != nil {
+		t.Fatal(err)
+	}
 	b.file(5)
 	b.start("syslog.conf", b.configure("syslog.conf", append(toSIEM(l.Addr().(*net.TCPAddr).Port, nil), b.metrics())...))
 	conn, err := l.Accept()

@@ -4,6 +4,7 @@ package siem
 
 import (
 	"compress/gzip"
+	"context"
 	"crypto/tls"
 	"io"
 	"log"
@@ -25,11 +26,10 @@ type web struct {
 	addr  string
 	judge judge
 
-	mu       sync.Mutex // guards what follows
-	server   *http.Server
+	mu       sync.Mutex     // guards what follows
+	servers  []*http.Server // none: it is down
 	done     sync.WaitGroup
-	behind   []net.Conn // of the proxy
-	ill      int        // so many requests are answered with 503 yet
+	ill      int // so many requests are answered with 503 yet
 	taken    []taken
 	refusals []string // answers other than success, without those while ill
 }
@@ -79,14 +79,18 @@ func (w *web) start() {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.addr, w.ill, w.behind = l.Addr().String(), 1, nil
-	w.server = &http.Server{Handler: w, ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Minute}
+	w.addr, w.ill = l.Addr().String(), 1
 	if w.proxy {
-		w.server.Handler = http.HandlerFunc(w.connect)
+		w.serve(l, http.HandlerFunc(w.connect))
 	} else {
-		l = tls.NewListener(l, w.tls("127.0.0.1"))
+		w.serve(tls.NewListener(l, w.tls("127.0.0.1")), w)
 	}
-	server := w.server
+}
+
+// serve answers at a listener until it stops; mu is held.
+func (w *web) serve(l net.Listener, h http.Handler) {
+	server := &http.Server{Handler: h, ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Minute}
+	w.servers = append(w.servers, server)
 	w.done.Go(func() { _ = server.Serve(l) }) // it returns when it is closed
 }
 
@@ -94,13 +98,19 @@ func (w *web) tls(host string) *tls.Config {
 	return &tls.Config{Certificates: []tls.Certificate{w.ca.certificate(host)}, MinVersion: tls.VersionTLS12}
 }
 
+// stop ends it, but not between what it takes and its answer: what is not
+// answered comes again.
 func (w *web) stop() {
 	w.mu.Lock()
-	w.server.Close()
-	for _, conn := range w.behind {
-		conn.Close()
-	}
+	servers := w.servers
+	w.servers = nil
 	w.mu.Unlock()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Second)
+	defer cancel()
+	for _, server := range servers {
+		_ = server.Shutdown(ctx) // a connection that has asked nothing yet is waited for in vain
+		server.Close()
+	}
 	w.done.Wait()
 }
 
@@ -118,12 +128,14 @@ func (w *web) connect(rw http.ResponseWriter, r *http.Request) {
 	_, _ = io.WriteString(conn, "HTTP/1.1 200 Connection established\r\n\r\n")
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.behind = append(w.behind, conn)
+	if w.servers == nil {
+		conn.Close()
+		return
+	}
 	conns := make(chan net.Conn, 1)
 	conns <- tls.Server(conn, w.tls(host))
 	close(conns)
-	server := &http.Server{Handler: w, ErrorLog: w.server.ErrorLog, ReadHeaderTimeout: time.Minute}
-	w.done.Go(func() { _ = server.Serve(single{conns, conn.LocalAddr()}) })
+	w.serve(single{conns, conn.LocalAddr()}, w)
 }
 
 // single is a listener of connections that are there already.
