@@ -356,6 +356,32 @@ func TestCheckManyAccounts(t *testing.T) {
 	}
 }
 
+// No output of the examples gives up.
+func TestCheckExamples(t *testing.T) {
+	files, err := filepath.Glob("../../examples/*.[cy]*")
+	if err != nil || len(files) < 10 {
+		t.Fatal(files, err)
+	}
+	for _, file := range append(files, "../../fluent-bit.conf.example") {
+		conf, err := readConfig(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(conf.ours()) == 0 {
+			t.Errorf("%s: no input of duo_in", file)
+		}
+		for _, s := range conf.ours() {
+			in := &checked{}
+			in.outputs(conf, s)
+			for _, f := range in.Checks {
+				if f.Result != resultOK {
+					t.Errorf("%s: %s", file, f.Text)
+				}
+			}
+		}
+	}
+}
+
 // What is around the options: what Fluent Bit does with them, where it keeps events, and whether outputs give up.
 func TestCheckSurroundings(t *testing.T) {
 	for _, tt := range []struct {
@@ -380,6 +406,7 @@ func TestCheckSurroundings(t *testing.T) {
 		{"no output", nil, "[OUTPUT]\n    name stdout\n    match other.*\n    retry_limit no_limits\n", `warn outputs: no [OUTPUT] matches the tag "duo"`},
 		{"an output that gives up", nil, "[OUTPUT]\n    name tcp\n    match d*\n", "retry_limit is 1, Fluent Bit's default"},
 		{"an output that gives up later", nil, "[OUTPUT]\n    name tcp\n    match_regex ^du\n    retry_limit 5\n", "retry_limit is 5: what it cannot deliver"},
+		{"s3, which takes no_limits for 5", nil, "[OUTPUT]\n    name s3\n    match *\n    retry_limit no_limits\n", "stays in store_dir; set 1000000000"},
 		{"an output of others", nil, "[OUTPUT]\n    name tcp\n    match other\n[OUTPUT]\n    name tcp\n    match duo\n    retry_limit false\n", "ok outputs: outputs that get the events: 1;"},
 		{"a tag that is rewritten", nil, "[FILTER]\n    name rewrite_tag\n    match duo\n[OUTPUT]\n    name tcp\n    match new\n    retry_limit off\n", "ok outputs: outputs that get the events: 1;"},
 	} {

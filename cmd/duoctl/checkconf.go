@@ -7,6 +7,7 @@ import (
 	"net"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 	"unicode"
@@ -231,10 +232,9 @@ func (in *checked) outputs(conf *flbConfig, s *flbSection) {
 			continue
 		}
 		n++
-		if limit := conf.last(o, "retry_limit"); !slices.Contains([]string{"no_limits", "false", "off"}, strings.ToLower(limit)) {
+		if name := conf.first(o, "name"); !patient(name, conf.last(o, "retry_limit")) {
 			limited++
-			in.warn(stepOutputs, "%s (%s): retry_limit is %s: what it cannot deliver in so many tries is thrown away; set no_limits",
-				conf.first(o, "name"), o.place, cmp.Or(limit, "1, Fluent Bit's default"))
+			in.warn(stepOutputs, "%s (%s): %s", name, o.place, impatience(name, conf.last(o, "retry_limit")))
 		}
 	}
 	switch {
@@ -243,6 +243,25 @@ func (in *checked) outputs(conf *flbConfig, s *flbSection) {
 	case limited == 0:
 		in.pass(stepOutputs, "outputs that get the events: %d; each tries until it has delivered them", n)
 	}
+}
+
+// patient reports whether an output with this retry_limit tries until it has delivered. To s3 no_limits is 5
+// (plugins/out_s3/s3.c:cb_s3_init): it takes a number that it never comes to.
+func patient(output, limit string) bool {
+	if strings.EqualFold(output, "s3") {
+		n, err := strconv.ParseInt(limit, 10, 32)
+		return err == nil && n >= 1_000_000
+	}
+	return slices.Contains([]string{"no_limits", "false", "off"}, strings.ToLower(limit))
+}
+
+// impatience says what comes of an output that is not patient.
+func impatience(output, limit string) string {
+	limit = cmp.Or(limit, "1, Fluent Bit's default")
+	if strings.EqualFold(output, "s3") {
+		return "retry_limit is " + limit + ": after so many tries, which is five with no_limits, what it cannot deliver stays in store_dir; set 1000000000"
+	}
+	return "retry_limit is " + limit + ": what it cannot deliver in so many tries is thrown away; set no_limits"
 }
 
 // gets reports whether an output gets what has a tag. A pattern that Go does not read is taken to match.
