@@ -17,8 +17,8 @@ import (
 func Inspect(dir string) (missing bool, unsafe []string, err error) {
 	missing, unsafe, err = inspect(dir)
 	if err != nil {
-		err = fmt.Errorf("checkpoint folder %q: %w: set checkpoint_dir to a folder, on a volume that lasts, that user id %d can write to",
-			dir, err, os.Geteuid())
+		err = fmt.Errorf("checkpoint folder %q: %w: set checkpoint_dir to a folder, on a volume that lasts, that %s can write to",
+			dir, err, processUser())
 	}
 	return missing, unsafe, err
 }
@@ -30,6 +30,9 @@ func inspect(dir string) (missing bool, unsafe []string, err error) {
 	}
 	info, err := os.Stat(at)
 	for errors.Is(err, fs.ErrNotExist) && at != filepath.Dir(at) {
+		if _, linked := os.Lstat(at); linked == nil {
+			return true, nil, err // a link that leads to nothing, where no folder can be made
+		}
 		missing, at = true, filepath.Dir(at)
 		info, err = os.Stat(at)
 	}

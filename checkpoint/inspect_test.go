@@ -23,6 +23,9 @@ func TestInspect(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	if err := os.Symlink("nowhere", filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
 	for _, tt := range []struct {
 		name, dir    string
 		missing      bool
@@ -33,6 +36,8 @@ func TestInspect(t *testing.T) {
 		{"anybody's", "loose", false, "every user", ""},
 		{"a file", "file", false, "", "not a directory: set checkpoint_dir"},
 		{"below a file", "file/a", false, "", "not a directory"},
+		{"a link to nothing", "link", false, "", "no such file"},
+		{"below a link to nothing", "link/a", false, "", "no such file"},
 		{"sealed", "sealed", false, "", "permission denied"},
 		{"below a sealed one", "sealed/a", true, "", "permission denied"},
 	} {
