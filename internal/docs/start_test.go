@@ -159,10 +159,10 @@ func (w *watched) Write(b []byte) (int, error) {
 }
 
 // runUntil starts Fluent Bit, stops it cleanly once it has written what is
-// wanted, and returns all that it wrote.
+// wanted, and returns all that it wrote. Only a fault takes two minutes.
 func runUntil(t *testing.T, want string, cmd *exec.Cmd, env ...string) string {
 	t.Helper()
-	found, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	found, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	defer cancel()
 	w := &watched{want: want, found: cancel}
 	cmd.Env = append(os.Environ(), env...)

@@ -43,10 +43,11 @@ func start(t *testing.T, path string, args ...string) {
 // in words.
 func get(t *testing.T, address, what string, ok func(body string) bool) (body string) {
 	t.Helper()
+	client := http.Client{Timeout: 10 * time.Second}
 	err := errors.New("not asked")
 	for deadline := time.Now().Add(time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
 		var resp *http.Response
-		if resp, err = http.Get(address); err != nil {
+		if resp, err = client.Get(address); err != nil {
 			continue
 		}
 		b, _ := io.ReadAll(resp.Body)

@@ -168,7 +168,8 @@ func TestMetrics(t *testing.T) {
 		m.await(p, "end of the lag", 60*time.Second, func() bool {
 			return m.of("lag_seconds", duotest.Telephony) < 4 && m.of("up", duotest.Telephony) == 1
 		})
-		if lag := m.of("lag_seconds", duotest.Activity); lag < 5 {
+		// On a busy machine the minute that a 429 takes can be over by now.
+		if lag := m.of("lag_seconds", duotest.Activity); lag < 5 && m.of("up", duotest.Activity) == 0 {
 			b.t.Errorf("the limited log lags by %v s", lag)
 		}
 		m.await(p, "count of what came", 20*time.Second, arrived)
