@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -209,6 +210,9 @@ func (c *flbConfig) readClassic(path string) error {
 		return err
 	}
 	r := classicReader{config: c, path: path}
+	if bytes.HasPrefix(text, []byte("\uFEFF")) {
+		return fmt.Errorf("%s begins with a byte order mark: save it as UTF-8 without one", path)
+	}
 	for line := range strings.Lines(string(text)) {
 		r.line++
 		line = strings.TrimSuffix(strings.TrimSuffix(line, "\n"), "\r")

@@ -73,6 +73,7 @@ func TestReadConfig(t *testing.T) {
 				"output0 match=*", "output0 name=stdout", "service flush=1", "service storage.path=/x"}},
 		{"YAML includes", "a.yml", map[string]string{"a.yml": "includes:\n  - sub/b.yaml\n  - sub/c*.yaml\n", "sub/b.yaml": "includes: [d.yaml]\n", "sub/d.yaml": "pipeline: {inputs: [{name: duo}]}", "sub/c1.yaml": "service: {flush: 2}"},
 			[]string{"input0 name=duo", "service flush=2"}},
+		{"YAML documents", "a.yaml", map[string]string{"a.yaml": "---\nservice: {flush: 1}\n---\npipeline: {inputs: [{name: duo}]}\n"}, []string{"input0 name=duo", "service flush=1"}},
 		{"nothing", "a.yaml", map[string]string{"a.yaml": ""}, nil},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -114,10 +115,15 @@ func TestReadConfigProblems(t *testing.T) {
 		{"includes itself", "a.conf", "@INCLUDE a.conf\n", "a.conf:1: @INCLUDE: "},
 		{"includes nothing", "a.conf", "@INCLUDE x*.conf\n", "a.conf:1: @INCLUDE: there is no file"},
 		{"an empty secret", "a.conf", "@SET s=file:///dev/null\n", "a.conf:1: @SET: /dev/null is not a file"},
+		{"a byte order mark", "a.conf", "\uFEFF[INPUT]\n    name duo\n", "a.conf begins with a byte order mark"},
 		{"a folder", ".", "", "is not a file of at most 1024 KiB"},
 		{"not YAML", "a.yaml", "a: [hunter2\n", "a.yaml: not YAML: see line"},
 		{"YAML of another shape", "a.yaml", "- hunter2\n", "a.yaml:1: an object is expected"},
 		{"inputs that are no list", "a.yaml", "pipeline:\n  inputs:\n    name: hunter2\n", "a.yaml:3: inputs is a list"},
+		{"services", "a.yaml", "service: {flush: 1}\nservice: {grace: hunter2}\n", "a.yaml:2: service is at "},
+		{"a service in each document", "a.yaml", "service: {flush: 1}\n---\nservice: {grace: hunter2}\n", "a.yaml:3: service is at "},
+		{"one input", "a.yaml", "pipeline:\n  input:\n    - name: hunter2\n", "a.yaml:3: a pipeline has inputs"},
+		{"a variable that is a list", "a.yaml", "env:\n  a: [hunter2]\n", "a.yaml:2: env: a value is expected"},
 		{"an alias", "a.yaml", "x: &x hunter2\nservice: *x\n", "a.yaml:2: Fluent Bit knows no aliases"},
 		{"YAML that includes itself", "a.yaml", "includes: [a.yaml]\n", "is included twice"},
 	} {

@@ -1,8 +1,10 @@
 package main
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -16,15 +18,21 @@ func (c *flbConfig) readYAML(path string) error {
 	if err != nil {
 		return err
 	}
-	var doc yaml.Node
-	if err := yaml.Unmarshal(text, &doc); err != nil {
-		return fmt.Errorf("%s: not YAML%s", path, yamlLine(err))
-	}
-	if len(doc.Content) == 0 {
-		return nil
-	}
 	r := yamlReader{config: c, path: path}
-	return r.top(doc.Content[0])
+	for documents := yaml.NewDecoder(bytes.NewReader(text)); ; { // Fluent Bit reads all of them
+		var doc yaml.Node
+		switch err := documents.Decode(&doc); {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return fmt.Errorf("%s: not YAML%s", path, yamlLine(err))
+		case len(doc.Content) == 0:
+			continue
+		}
+		if err := r.top(doc.Content[0]); err != nil {
+			return err
+		}
+	}
 }
 
 var lineNumber = regexp.MustCompile(`line [0-9]+`)
@@ -66,12 +74,18 @@ func (r yamlReader) top(n *yaml.Node) error {
 		switch strings.ToLower(key) {
 		case "env":
 			return r.members(value, func(name string, v *yaml.Node) error {
+				if v.Kind != yaml.ScalarNode {
+					return fmt.Errorf("%s: env: a value is expected", r.place(v))
+				}
 				if err := r.config.set(strings.TrimSpace(name), strings.TrimSpace(v.Value)); err != nil {
 					return fmt.Errorf("%s: env: %w", r.place(v), err)
 				}
 				return nil
 			})
 		case "service":
+			if first := r.config.service.place; first != "" {
+				return fmt.Errorf("%s: service is at %s already: Fluent Bit takes one", r.place(value), first)
+			}
 			return r.plugin(value, r.config.section("service", r.place(value)))
 		case "includes":
 			return r.includes(value)
@@ -111,8 +125,8 @@ func (r yamlReader) includes(list *yaml.Node) error {
 func (r yamlReader) pipeline(n *yaml.Node) error {
 	return r.members(n, func(key string, value *yaml.Node) error {
 		kind := strings.TrimSuffix(strings.ToLower(key), "s")
-		if kind != "input" && kind != "filter" && kind != "output" {
-			return nil
+		if kind+"s" != strings.ToLower(key) || kind != "input" && kind != "filter" && kind != "output" {
+			return fmt.Errorf("%s: a pipeline has inputs, filters and outputs, and nothing else", r.place(value))
 		}
 		if value.Kind != yaml.SequenceNode {
 			return fmt.Errorf("%s: %s is a list", r.place(value), key)
