@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/pem"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -39,12 +38,6 @@ func TestHealth(t *testing.T) {
 	}
 	ca := file("ca.pem", pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}))
 
-	gone, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	gone.Close()
-
 	tests := map[string]struct {
 		args   []string
 		status int
@@ -56,13 +49,15 @@ func TestHealth(t *testing.T) {
 		"another status":      {[]string{"-status", "404", plain.URL + "/none"}, 0, ""},
 		"a redirect":          {[]string{plain.URL + "/elsewhere"}, 1, "HTTP 302, want 200"},
 		"no answer":           {[]string{"-timeout", "50ms", plain.URL + "/hang"}, 1, "/hang: no answer within -timeout"},
-		"no server":           {[]string{"http://" + gone.Addr().String()}, 1, "connection refused"},
+		"no server":           {[]string{"http://127.0.0.1:1"}, 1, "connection refused"},
+		"a password":          {[]string{"http://duo:hunter2@127.0.0.1:1"}, 1, "http://duo:xxxxx@127.0.0.1:1: dial"},
 		"its own root":        {[]string{"-ca", ca, secure.URL + "/ok"}, 0, ""},
 		"an unknown root":     {[]string{secure.URL + "/ok"}, 1, "certificate signed by unknown authority"},
 		"no roots":            {[]string{"-ca", ca + "x", secure.URL}, 1, "read -ca: open "},
 		"roots without a one": {[]string{"-ca", file("empty", nil), secure.URL}, 1, "there is no certificate in it"},
 		"two URLs":            {[]string{plain.URL, plain.URL}, 2, "one URL is expected"},
 		"no URL":              {[]string{"localhost:2020"}, 2, `URL "localhost:2020": want http://host:port/path`},
+		"no status":           {[]string{"-status", "0"}, 2, "-status 0: want 100 to 599"},
 		"no time":             {[]string{"-timeout", "0"}, 2, `-timeout "0s": want more than 0`},
 	}
 	for name, test := range tests {
