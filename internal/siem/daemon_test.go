@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -30,7 +31,7 @@ type product struct {
 
 var rsyslog = product{
 	name: "rsyslog", config: "receivers/rsyslog.conf",
-	program: func() (string, []string) { return lookPath("rsyslogd"), nil },
+	program: findRsyslog,
 	args:    func(d *daemon) []string { return []string{"-n", "-f", d.in("config"), "-i", d.in("pid")} },
 	edits: func(d *daemon) []edit {
 		return append(d.ports(`port="%d"`, `port="%d" address="127.0.0.1"`),
@@ -66,6 +67,28 @@ func lookPath(name string) string {
 	}
 	return path
 }
+
+// findRsyslog finds one that has TLS by OpenSSL.
+func findRsyslog() (path string, env []string) {
+	for _, modules := range []string{"/usr/lib/*/rsyslog", "/usr/lib*/rsyslog"} {
+		if found, _ := filepath.Glob(modules + "/lmnsd_ossl.so"); len(found) > 0 {
+			return rsyslogd(), nil
+		}
+	}
+	return "", nil
+}
+
+// rsyslogd is a copy of the system's, "" if there is none: where AppArmor knows the
+// program by its place, as in Ubuntu, it may not read a test's configuration.
+var rsyslogd = sync.OnceValue(func() string {
+	path := lookPath("rsyslogd")
+	place := filepath.Join(buildDir, "rsyslogd")
+	// Not by this process: a program that a child of it may still have open for writing cannot be started.
+	if err := exec.Command("cp", path, place).Run(); err != nil {
+		return path
+	}
+	return place
+})
 
 // findSyslogNG finds an installed one, or what `dpkg -x` has unpacked of
 // syslog-ng-core: Debian installs it in place of rsyslog only.
@@ -104,7 +127,7 @@ type daemon struct {
 func (p product) run(t *testing.T, ca *authority, more ...edit) *daemon {
 	t.Helper()
 	if path, _ := p.program(); path == "" {
-		t.Skipf("NO %s: %s was NOT run: install it", strings.ToUpper(p.name), t.Name())
+		t.Skipf("NO %s: %s was NOT run: .ci/run installs it", strings.ToUpper(p.name), t.Name())
 	}
 	d := &daemon{t: t, product: p, dir: t.TempDir(), tls: flbtest.FreePort(t), tcp: flbtest.FreePort(t), udp: flbtest.FreePort(t)}
 	ca.files(d.dir, ca.certificate("127.0.0.1"))
