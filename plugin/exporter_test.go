@@ -56,6 +56,13 @@ func (s *shelf) at(key string) float64 {
 	return s.values[key]
 }
 
+// changes returns how many values were set so far.
+func (s *shelf) changes() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.sets
+}
+
 // of returns the values of some metrics.
 func (s *shelf) of(names ...string) map[string]float64 {
 	s.mu.Lock()
@@ -297,14 +304,14 @@ func TestHostThatNeverRuns(t *testing.T) {
 			w := newWorld(t, duotest.Config{})
 			in := w.start()
 			host := w.export(in)
-			sets := host.sets
+			sets := host.changes()
 			time.Sleep(time.Minute)
-			if host.sets != sets {
-				t.Errorf("without a callback %d values were set", host.sets-sets)
+			if n := host.changes() - sets; n != 0 {
+				t.Errorf("without a callback %d values were set", n)
 			}
 			callback(in)
 			time.Sleep(time.Minute)
-			if host.sets == sets {
+			if host.changes() == sets {
 				t.Errorf("after %s no value was set", name)
 			}
 			w.stop(in)
