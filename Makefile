@@ -22,7 +22,7 @@ build: ## Build the plugin, build/duo_in.so, and its companion program, build/du
 	go build -buildmode=c-shared -trimpath -ldflags "-s -w" -o build/duo_in.so ./plugin
 	CGO_ENABLED=0 go build -trimpath -ldflags "-s -w" -o build/ ./cmd/duoctl
 
-demo: build ## Watch the plugin work, without a Duo account: about 20 seconds, and nothing is left behind
+demo: build ## Watch the plugin work, without a Duo account: about 20 seconds, and only build/ is left
 	go build -o build/ ./internal/demo
 	@build/demo
 
