@@ -13,7 +13,9 @@ import (
 	"math/big"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"regexp"
 	"testing"
 	"time"
 )
@@ -98,5 +100,37 @@ func (a *authority) check(err error) {
 	a.t.Helper()
 	if err != nil {
 		a.t.Fatal(err)
+	}
+}
+
+// TestCertificateOfItsOwn runs the command that the README has for trying TLS, and
+// has a receiver with what it makes be verified by itself.
+func TestCertificateOfItsOwn(t *testing.T) {
+	t.Parallel()
+	if _, err := exec.LookPath("openssl"); err != nil {
+		t.Skip("SKIPPED, the command of the README is NOT tested: put openssl on PATH (Debian: apt-get install openssl)")
+	}
+	cmd := exec.Command("sh", "-c", regexp.MustCompile("(?m)^openssl .*$").FindString(read(t, "README.md")))
+	cmd.Dir = t.TempDir()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	file := filepath.Join(cmd.Dir, "cert.pem")
+	pair, err := tls.LoadX509KeyPair(file, filepath.Join(cmd.Dir, "key.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	if roots.AppendCertsFromPEM(text); pair.Leaf == nil {
+		t.Fatal("no certificate")
+	}
+	for name, good := range map[string]bool{"siem.example.com": true, "other.example.com": false} {
+		if _, err := pair.Leaf.Verify(x509.VerifyOptions{Roots: roots, DNSName: name}); (err == nil) != good {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
