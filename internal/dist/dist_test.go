@@ -44,6 +44,27 @@ func TestArchivesAreTheSame(t *testing.T) {
 	}
 }
 
+// A release takes the place of an earlier one, and of nothing else.
+func TestEmptied(t *testing.T) {
+	folder := filepath.Join(t.TempDir(), "dist")
+	for _, step := range []struct {
+		file string
+		ok   bool
+	}{{"", true}, {"SHA256SUMS", true}, {"duo-in_1.2.3_amd64.deb", true}, {"work.txt", false}} {
+		if step.file != "" {
+			if err := put(filepath.Join(folder, step.file), nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := emptied(folder); (err == nil) != step.ok {
+			t.Errorf("with %q: %v", step.file, err)
+		}
+		if entries, err := os.ReadDir(folder); err != nil || (len(entries) == 0) != step.ok {
+			t.Errorf("with %q: %v is there, %v", step.file, entries, err)
+		}
+	}
+}
+
 func TestVersion(t *testing.T) {
 	r := &release{root: "../.."}
 	for _, tt := range []struct{ given, want string }{

@@ -12,6 +12,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -49,11 +50,11 @@ func run(out, version string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(r.work)) }()
-	if err := os.RemoveAll(r.out); err != nil {
+	if err := emptied(r.out); err != nil {
 		return err
 	}
-	if err := os.MkdirAll(r.out, 0o755); err != nil {
-		return err
+	if changed, err := output(r.root, "git", "status", "--porcelain", "--untracked-files=no"); err != nil || changed != "" {
+		fmt.Fprintln(os.Stderr, "dist: this is not what the commit has: files are changed, or git cannot tell")
 	}
 	for _, step := range []func() error{r.build, r.documents, r.archives, r.packages, r.billOfMaterials, r.checksums} {
 		if err := step(); err != nil {
@@ -62,6 +63,29 @@ func run(out, version string) (err error) {
 	}
 	fmt.Printf("made %s: duo_in %s of %s\n", r.out, r.version, r.at.Format(time.RFC3339))
 	return nil
+}
+
+// made is what the names of a release's files begin with.
+var made = regexp.MustCompile(`^(duo[_-]in|SHA256SUMS)`)
+
+// emptied makes the folder, or removes the release that is in it. One that has
+// anything else in it is left as it is.
+func emptied(folder string) error {
+	entries, err := os.ReadDir(folder)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		if !made.MatchString(e.Name()) {
+			return fmt.Errorf("-out %s: %s is of no release: give a folder that is empty, or has a release in it only", folder, e.Name())
+		}
+	}
+	for _, e := range entries {
+		if err := os.RemoveAll(filepath.Join(folder, e.Name())); err != nil {
+			return err
+		}
+	}
+	return os.MkdirAll(folder, 0o755)
 }
 
 func newRelease(out, version string) (*release, error) {
