@@ -549,6 +549,7 @@ func TestStopBeforeAnotherTryToSave(t *testing.T) {
 		for range diskCalls {
 			<-in.disk
 		}
+		synctest.Wait() // what outlasts Stop writes until now
 		if log := w.stderr.String(); !strings.Contains(log, "going on without") || strings.Contains(log, "saved again") {
 			t.Error(log)
 		}
