@@ -17,7 +17,7 @@ type target struct {
 	goos, goarch    string
 	cc              string // C compiler
 	needs           string // Debian's package of it
-	library, duoctl string // file names
+	shared, duoctl string // file names
 }
 
 var targets = []target{
@@ -46,7 +46,7 @@ func (r *release) build() error {
 	for _, t := range targets {
 		fmt.Printf("building for %s/%s\n", t.goos, t.goarch)
 		for _, b := range []struct{ file, pkg, mode, cgo string }{
-			{t.library, "./plugin", "c-shared", "1"},
+			{t.shared, "./plugin", "c-shared", "1"},
 			{t.duoctl, "./cmd/duoctl", "exe", "0"},
 		} {
 			// No build id of Go's or of the linker's: they would be of paths too. -trimpath covers C's as well.

@@ -60,7 +60,7 @@ func put(path string, data []byte) error {
 func (r *release) modules() ([]*debug.Module, error) {
 	var all []*debug.Module
 	for _, t := range targets {
-		for _, file := range []string{t.library, t.duoctl} {
+		for _, file := range []string{t.shared, t.duoctl} {
 			info, err := buildinfo.ReadFile(filepath.Join(r.tree(t), file))
 			if err != nil {
 				return nil, err

@@ -16,7 +16,7 @@ func (r *release) packages() error {
 		if t.goos != "linux" {
 			continue
 		}
-		needed, err := glibc(filepath.Join(r.tree(t), t.library))
+		needed, err := glibc(filepath.Join(r.tree(t), t.shared))
 		if err != nil {
 			return err
 		}
@@ -43,7 +43,7 @@ func (r *release) share(t target, folder string) error {
 	if err := os.CopyFS(folder, os.DirFS(r.tree(t))); err != nil {
 		return err
 	}
-	for _, file := range []string{t.library, t.duoctl} {
+	for _, file := range []string{t.shared, t.duoctl} {
 		if err := os.Remove(filepath.Join(folder, file)); err != nil {
 			return err
 		}
