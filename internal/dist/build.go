@@ -14,9 +14,9 @@ import (
 
 // target is a platform that a release is made for.
 type target struct {
-	goos, goarch    string
-	cc              string // C compiler
-	needs           string // Debian's package of it
+	goos, goarch   string
+	cc             string // C compiler
+	needs          string // Debian's package of it
 	shared, duoctl string // file names
 }
 

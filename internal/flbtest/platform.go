@@ -13,7 +13,7 @@ import (
 type Platform struct {
 	GOOS, GOARCH string
 	cc           []string // C compiler, with what it needs besides
-	library      string   // the plugin's file name
+	shared       string   // the plugin's file name
 	run          []string // what runs a program of that platform here
 	packages     string   // of Debian, which bring both
 }
@@ -22,11 +22,11 @@ type Platform struct {
 // do not run on.
 var Elsewhere = []Platform{
 	{
-		GOOS: "windows", GOARCH: "amd64", cc: []string{"x86_64-w64-mingw32-gcc", "-Wno-format", "-static"}, library: "duo_in.dll",
+		GOOS: "windows", GOARCH: "amd64", cc: []string{"x86_64-w64-mingw32-gcc", "-Wno-format", "-static"}, shared: "duo_in.dll",
 		run: []string{"wine"}, packages: "gcc-mingw-w64-x86-64 wine",
 	},
 	{
-		GOOS: "linux", GOARCH: "arm64", cc: []string{"aarch64-linux-gnu-gcc"}, library: "duo_in.so",
+		GOOS: "linux", GOARCH: "arm64", cc: []string{"aarch64-linux-gnu-gcc"}, shared: "duo_in.so",
 		run: []string{"qemu-aarch64", "-L", "/usr/aarch64-linux-gnu"}, packages: "gcc-aarch64-linux-gnu qemu-user",
 	},
 }
@@ -50,7 +50,7 @@ func (p Platform) Missing() string {
 // Build builds the plugin and the C host into dir.
 func (p Platform) Build(ctx context.Context, dir string) (plugin, host string, err error) {
 	flags := []string{"-buildmode=c-shared", "-trimpath"} // as releases are
-	plugin, err = buildPlugin(ctx, filepath.Join(dir, p.library), flags, "GOOS="+p.GOOS, "GOARCH="+p.GOARCH, "CC="+p.cc[0])
+	plugin, err = buildPlugin(ctx, filepath.Join(dir, p.shared), flags, "GOOS="+p.GOOS, "GOARCH="+p.GOARCH, "CC="+p.cc[0])
 	if err != nil {
 		return "", "", err
 	}
