@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -315,6 +316,34 @@ func TestHostThatNeverRuns(t *testing.T) {
 				t.Errorf("after %s no value was set", name)
 			}
 			w.stop(in)
+		}
+	})
+}
+
+// A fault in what shows the metrics does not end the host, nor the metrics.
+func TestFaultInMetrics(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, duotest.Config{})
+		in := w.start()
+		host := w.export(in)
+		var asked atomic.Int64
+		queued := in.exporter.queued
+		in.exporter.queued = func() int {
+			if asked.Add(1) == 1 {
+				panic("no such number")
+			}
+			return queued()
+		}
+		in.Collect(time.Now())
+		synctest.Wait()
+		sets := host.changes()
+		time.Sleep(5 * time.Minute)
+		if asked.Load() < 2 || host.changes() == sets {
+			t.Errorf("updates %d, values set after the fault %d", asked.Load(), host.changes()-sets)
+		}
+		w.stop(in)
+		if n := strings.Count(w.stderr.String(), "metrics: a fault in duo_in: no such number"); n != 1 {
+			t.Errorf("the fault was said %d times", n)
 		}
 	})
 }

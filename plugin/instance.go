@@ -158,7 +158,24 @@ func (in *instance) Start(now time.Time) error {
 func (in *instance) export(host registrar, input string, now time.Time) {
 	in.exporter.begin(host, input, now)
 	in.exporter.update(now)
-	in.show = sync.OnceFunc(func() { in.pollers.Go(func() { in.exporter.run(in.ctx) }) })
+	in.show = sync.OnceFunc(func() {
+		in.pollers.Go(func() {
+			for in.ctx.Err() == nil {
+				in.showMetrics()
+			}
+		})
+	})
+}
+
+// showMetrics returns when the context ends, or, a minute later, after a fault.
+func (in *instance) showMetrics() {
+	defer func() {
+		if r := recover(); r != nil {
+			in.log.Error(fmt.Sprintf("metrics: a fault in duo_in: %v; showing them again in a minute (please report this: %s)", r, debug.Stack()))
+			pause(in.ctx, time.Minute)
+		}
+	}()
+	in.exporter.run(in.ctx)
 }
 
 // acquire opens the store and every stream's checkpoint that is known now. A
