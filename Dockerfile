@@ -34,7 +34,7 @@ RUN test -e modules.txt || go mod download
 COPY . .
 ARG VERSION
 RUN --mount=type=cache,target=/root/.cache/go-build \
-    export GOFLAGS="-trimpath -buildvcs=false" && \
+    export GOFLAGS="-trimpath -buildvcs=false -tags=codec.notfastpath" && \
     CGO_ENABLED=1 go build -buildmode=c-shared -ldflags "-s -w -X main.version=$VERSION" -o /out/duo_in.so ./plugin && \
     CGO_ENABLED=0 go build -ldflags "-s -w" -o /out/duoctl ./cmd/duoctl && \
     mkdir -m 0700 /out/state

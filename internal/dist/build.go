@@ -50,7 +50,7 @@ func (r *release) build() error {
 			{t.duoctl, "./cmd/duoctl", "exe", "0"},
 		} {
 			// No build id of Go's or of the linker's: they would be of paths too. -trimpath covers C's as well.
-			cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-mod=readonly", "-buildmode="+b.mode,
+			cmd := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-tags=codec.notfastpath", "-mod=readonly", "-buildmode="+b.mode,
 				"-ldflags=-s -w -buildid= -X main.version="+r.version+" -extldflags="+t.linkFlags(), "-o", filepath.Join(r.tree(t), b.file), b.pkg)
 			cmd.Dir = r.root
 			cmd.Env = append(os.Environ(), "GOOS="+t.goos, "GOARCH="+t.goarch, "GOAMD64=v1", "GOARM64=v8.0", "CGO_ENABLED="+b.cgo, "CC="+t.cc,
