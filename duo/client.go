@@ -84,17 +84,17 @@ func (c *Client) call(ctx context.Context, method, path string, params url.Value
 	defer c.mu.Unlock()
 	ctx, cancel := context.WithTimeoutCause(ctx, c.timeout, fmt.Errorf("%w within %s", errNoAnswer, c.timeout))
 	defer cancel()
-	c.bind.ctx, c.bind.cut = ctx, cut
+	c.bind.ctx, c.bind.cut, c.bind.body = ctx, cut, nil
 
 	a := Answer{Sent: c.Now()}
-	resp, body, err := c.api.SignedCall(method, path, params, duoapi.UseTimeout)
+	resp, _, err := c.api.SignedCall(method, path, params, duoapi.UseTimeout)
 	if resp != nil {
 		a.Date, _ = http.ParseTime(resp.Header.Get("Date"))
 	}
 	if err != nil {
 		return a, callError(ctx, err)
 	}
-	a.Body = body
+	a.Body, c.bind.body = c.bind.body, nil
 	if cut != nil {
 		a.left, a.cut = cut.left, cut.ended
 	}

@@ -132,6 +132,8 @@ type binder struct {
 	userAgent string
 	ctx       context.Context // of the running call; Client.mu guards it
 	cut       *cutter         // of the running call, nil if its answer is not cut
+	body      []byte          // that it brought
+	last      int             // how large, in bytes, the one before was
 }
 
 func (b *binder) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -152,23 +154,36 @@ func (b *binder) RoundTrip(req *http.Request) (*http.Response, error) {
 		resp.Body.Close()
 		return nil, &RateLimitError{RetryAfter: retryAfter(resp.Header.Get("Retry-After"))}
 	}
-	if b.cut != nil && resp.StatusCode == http.StatusOK {
-		if err := b.cutBody(resp); err != nil {
-			return nil, err
-		}
-		return resp, nil
+	b.body, err = b.read(resp)
+	resp.Body.Close()
+	resp.Body = http.NoBody
+	if err != nil {
+		resp.Body = failedBody{err}
 	}
-	resp.Body = &limitedBody{ReadCloser: resp.Body, left: maxBody}
 	return resp, nil
 }
 
-// cutBody reads the body and puts what is left of it into its place.
-func (b *binder) cutBody(resp *http.Response) error {
-	defer resp.Body.Close()
-	body, err := b.cut.read(&limitedBody{ReadCloser: resp.Body, left: maxCut})
-	resp.Body = io.NopCloser(bytes.NewReader(body))
-	return err
+// read reads an answer's body into one buffer of about its size. The library's
+// would grow to it step by step, which takes five times that in all.
+func (b *binder) read(resp *http.Response) ([]byte, error) {
+	if b.cut != nil && resp.StatusCode == http.StatusOK {
+		return b.cut.read(&limitedBody{ReadCloser: resp.Body, left: maxCut})
+	}
+	size := int(min(resp.ContentLength, maxBody))
+	if size < 0 { // compressed, or in chunks: pages are much alike
+		size = b.last + b.last/8
+	}
+	body := bytes.NewBuffer(make([]byte, 0, size+bytes.MinRead))
+	_, err := body.ReadFrom(&limitedBody{ReadCloser: resp.Body, left: maxBody})
+	b.last = body.Len()
+	return body.Bytes(), err
 }
+
+// failedBody is a body that could not be read.
+type failedBody struct{ error }
+
+func (b failedBody) Read([]byte) (int, error) { return 0, b.error }
+func (failedBody) Close() error               { return nil }
 
 // measure gives a request's body its length, which the library leaves out: it
 // would be sent in chunks, and not every proxy takes those.
