@@ -33,6 +33,7 @@ var counted = C.CString(countPrefix)
 //export FLBPluginRegister
 func FLBPluginRegister(def unsafe.Pointer) (ret C.int) {
 	defer guard(&ret)
+	saveMemory()
 	process.Register(os.Getpid())
 	C.duo_define(def, input.FLB_PROXY_INPUT_PLUGIN, input.FLB_PROXY_GOLANG, names[0], names[1])
 	return 0
