@@ -207,6 +207,12 @@ func (l *Ledger) Exit(now time.Time) []Mark {
 	return l.take(func(Mark) bool { return true })
 }
 
+// Outstanding reports whether a batch is not released, or where Fluent Bit counts, not counted: what rests besides needs
+// nothing but time.
+func (l *Ledger) Outstanding() bool {
+	return l.out != nil || slices.ContainsFunc(l.line, func(e entry) bool { return !l.count.passed(e.count) })
+}
+
 // Len returns the number of entries held: the batch that is outstanding, what rests (at most 64 entries, each with at
 // most one mark per stream), and what has rested (at most one mark per stream).
 func (l *Ledger) Len() int {

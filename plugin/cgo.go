@@ -49,7 +49,6 @@ func FLBPluginInit(p unsafe.Pointer) (ret C.int) {
 	if process.Init(c) {
 		return input.FLB_OK
 	}
-	C.free(unsafe.Pointer(c.handle))
 	return input.FLB_ERROR
 }
 
@@ -59,10 +58,10 @@ func FLBPluginInit(p unsafe.Pointer) (ret C.int) {
 //export FLBPluginInputPreRun
 func FLBPluginInputPreRun(C.int) C.int { return 0 }
 
-// FLBPluginInputCallbackCtx is called once a second by hosts from 4.1 on.
+// duoCollect is what FLBPluginInputCallbackCtx, in host.c, calls when the bell rings.
 //
-//export FLBPluginInputCallbackCtx
-func FLBPluginInputCallbackCtx(ctx unsafe.Pointer, data *unsafe.Pointer, size *C.size_t) (ret C.int) {
+//export duoCollect
+func duoCollect(ctx unsafe.Pointer, data *unsafe.Pointer, size *C.size_t) (ret C.int) {
 	defer guard(&ret)
 	*data, *size = toC(process.Collect(handle(ctx)))
 	return input.FLB_OK
@@ -72,7 +71,7 @@ func FLBPluginInputCallbackCtx(ctx unsafe.Pointer, data *unsafe.Pointer, size *C
 //
 //export FLBPluginInputCallback
 func FLBPluginInputCallback(data *unsafe.Pointer, size *C.size_t) C.int {
-	return FLBPluginInputCallbackCtx(nil, data, size)
+	return duoCollect(nil, data, size)
 }
 
 // FLBPluginInputCleanupCallbackCtx is called when the host has copied the
@@ -114,7 +113,7 @@ func FLBPluginInputResume() {
 //export FLBPluginExit
 func FLBPluginExit() (ret C.int) {
 	defer guard(&ret)
-	C.free(unsafe.Pointer(process.Exit(thread(C.duo_thread()))))
+	process.Exit(thread(C.duo_thread()))
 	return input.FLB_OK
 }
 

@@ -12,8 +12,8 @@ import (
 	"duo_in/plugin/option"
 )
 
-// handle tells instances apart for the host: an address in C memory that it
-// keeps and never looks into. Nil is that of a host before 4.1, which keeps none.
+// handle tells instances apart for the host: the address of the instance's bell,
+// in C memory. Nil is that of a host before 4.1, which keeps none.
 type handle unsafe.Pointer
 
 // thread is one of the host's threads. Each input has its own.
@@ -76,6 +76,8 @@ func (h *host) Init(c caller) bool {
 	defer h.starting.Unlock()
 	name := h.freeName()
 	l := newLines(name, c.level)
+	l.bell = bellOf(c.handle)
+	l.bell.ring() // for the first callback, with which the metrics begin
 	err := h.start(c, name, l)
 	if err != nil {
 		log := slog.New(l)
@@ -152,8 +154,12 @@ func (h *host) Collect(k handle) [][]byte {
 	if r == nil {
 		return nil
 	}
+	r.lines.bell.silence()
 	parts := r.Collect(time.Now())
 	h.flush(r.print, r.lines)
+	if r.Busy() {
+		r.lines.bell.ring()
+	}
 	return parts
 }
 
@@ -181,18 +187,16 @@ func (h *host) Resume(t thread) {
 }
 
 // Exit stops an instance and forgets it: the host may reuse its thread's id.
-// It returns the instance's handle, which is no longer needed.
-func (h *host) Exit(t thread) handle {
+func (h *host) Exit(t thread) {
 	r := h.on(t)
 	if r == nil {
-		return nil
+		return
 	}
 	h.mu.Lock()
 	delete(h.byThread, r.thread)
 	delete(h.byHandle, r.handle)
 	h.mu.Unlock()
 	r.Stop(time.Now())
-	return r.handle
 }
 
 func (h *host) find(k handle) *running {

@@ -13,7 +13,9 @@
 #define RTLD_DEFAULT GetModuleHandleA(NULL) /* the executable */
 #define dlsym(module, name) ((void *) (uintptr_t) GetProcAddress(module, name))
 #define pthread_self GetCurrentThreadId
+#define DUO_EXPORT __declspec(dllexport)
 #else
+#define DUO_EXPORT __attribute__((visibility("default")))
 #include <dlfcn.h>
 #include <pthread.h>
 #endif
@@ -60,8 +62,8 @@ static inline void duo_define(void *def, int type, int proxy, char *name, char *
 /*
  * Since 4.1.0 the context is {int, handle, proxy}, before that it is {handle,
  * proxy}. So the second word is NULL only where it is the place of the handle.
- * Returns the handle: the address of a byte that nobody reads, or NULL where the
- * host can keep none.
+ * Returns the handle: the address of the instance's bell, which rings, or NULL where
+ * the host can keep none. It is never freed, since what outlasts an instance may ring.
  */
 static inline void *duo_new_handle(void *plugin)
 {
@@ -70,8 +72,16 @@ static inline void *duo_new_handle(void *plugin)
     if (context == NULL || context[1] != NULL) {
         return NULL;
     }
-    context[1] = malloc(1);
+    context[1] = malloc(sizeof(int32_t));
+    if (context[1] != NULL) {
+        *(int32_t *) context[1] = 0;
+    }
     return context[1];
+}
+
+static inline int duo_rings(void *handle)
+{
+    return __atomic_load_n((int32_t *) handle, __ATOMIC_SEQ_CST) != 0;
 }
 
 static inline void *duo_api_of(void *plugin)

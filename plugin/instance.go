@@ -119,6 +119,7 @@ func newInstance(name string, get option.Getter, l *lines, now time.Time) (*inst
 		return nil, err
 	}
 	q := newQueue(max(minQueue, 2*o.BatchSize))
+	q.bell = l.bell
 	return &instance{
 		name: name, options: o, lines: l, log: log,
 		queue:    q,
@@ -421,6 +422,14 @@ func (in *instance) Collect(now time.Time) [][]byte {
 	in.ledger.HandOver(now, marks(batches), events)
 	in.storage.handOver()
 	return parts
+}
+
+// Busy reports whether there is work for the next Collect even if nothing comes:
+// something waits, or is not counted yet by the host.
+func (in *instance) Busy() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.paused || in.handed != nil || in.ledger.Outstanding() || in.storage.lacks() || !in.queue.empty()
 }
 
 // count tells the ledger what the host has counted; mu is held.

@@ -34,6 +34,7 @@ type lines struct {
 	prefix string // [input:duo:duo.0]
 	min    slog.Level
 	stderr *sink
+	bell   *bell // has the callback print
 
 	mu      sync.Mutex
 	waiting []line
@@ -79,6 +80,7 @@ func (l *lines) add(n line) {
 		l.timer = time.AfterFunc(maxWait, l.toStderr)
 	}
 	l.mu.Unlock()
+	l.bell.ring()
 	if closed {
 		l.toStderr()
 	}

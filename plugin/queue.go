@@ -34,7 +34,8 @@ func (b batch) size() int {
 // queue holds batches until Fluent Bit collects them: bounded in bytes, so
 // that a full queue stops the pollers and with them the calls to Duo.
 type queue struct {
-	max int // bytes in memory
+	max  int   // bytes in memory
+	bell *bell // has the callback collect
 
 	mu      sync.Mutex
 	batches []batch
@@ -59,6 +60,7 @@ func (q *queue) push(ctx context.Context, b batch) error {
 		if q.bytes == 0 || q.bytes+b.size() <= q.max {
 			q.append(b)
 			q.mu.Unlock()
+			q.bell.ring()
 			return ctx.Err()
 		}
 		room := q.room
@@ -90,6 +92,13 @@ func (q *queue) append(b batch) {
 	}
 	q.batches = append(q.batches, b)
 	q.bytes += b.size()
+}
+
+// empty reports whether nothing waits.
+func (q *queue) empty() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.batches) == 0
 }
 
 // take removes and returns the oldest batches, up to limit bytes of events but

@@ -179,6 +179,9 @@ func (s *storage) handOver() {
 	}
 }
 
+// lacks reports whether room is lacking, or was until lately.
+func (s *storage) lacks() bool { return !s.lacked.IsZero() }
+
 // room is how many bytes may be handed over now, up to limit; 0 for none. It says once when there is no room, and
 // once when there is.
 func (s *storage) room(now time.Time, limit int) int {
