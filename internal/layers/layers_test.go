@@ -27,15 +27,16 @@ const (
 // uses has a row for each package: the packages of this module that it may
 // import.
 var uses = map[string][]string{
-	"duo":           {},
+	"duo":           {"internal/scan"},
 	"duo/duotest":   {},
 	"checkpoint":    {"internal/durable"},
-	"plugin/record": {},
+	"plugin/record": {"internal/scan"},
 	"plugin/option": {"duo", "checkpoint", "plugin/record"},
 	"plugin":        {"duo", "checkpoint", "plugin/option", "plugin/record"},
 	"cmd/duoctl":    {"duo", "checkpoint", "plugin/option", "plugin/record", "duo/duotest", "internal/durable"},
 
 	"internal/durable": {},
+	"internal/scan":    {},
 	"internal/docs":    {"duo"}, // the README repeats its table of logs
 
 	"internal/scenario": {"duo", "plugin/record"}, // what arrives is compared with what they make
