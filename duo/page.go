@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"duo_in/internal/scan"
 )
 
 // Page is one answer, read.
@@ -65,14 +67,12 @@ func offsetTime(next string) Millis {
 // their bytes, unless the answer nests deeper than 10,000 levels: then what is
 // deeper is text. Errors are [ErrTooLarge], and [ErrNotPage] with what was odd.
 func ParsePage(l Log, body []byte) (Page, error) {
-	p := pageParser{log: l, dec: jsontext.NewDecoder(bytes.NewBuffer(body), lenient)}
-	err := p.object(p.top)
+	p, err := parsePage(l, body)
 	if tooDeep(err) {
 		var c cutter
 		if body, err = c.read(bytes.NewReader(body)); err == nil {
-			p = pageParser{log: l, dec: jsontext.NewDecoder(bytes.NewBuffer(body), lenient)}
-			err = p.object(p.top)
-			p.page.left = c.left
+			p, err = parsePage(l, body)
+			p.left = c.left
 		}
 	}
 	if errors.Is(err, ErrTooLarge) || errors.Is(err, ErrNotPage) {
@@ -81,10 +81,43 @@ func ParsePage(l Log, body []byte) (Page, error) {
 	if err != nil {
 		return Page{}, fmt.Errorf("%w: %v", ErrNotPage, err)
 	}
-	if !p.listed {
+	return p, nil
+}
+
+func parsePage(l Log, body []byte) (Page, error) {
+	p := pageParser{log: l, in: scan.New(body), records: reader{log: l}, value: -1}
+	kind, err := p.in.Kind(), error(nil)
+	if kind == scan.Object {
+		err = p.object(p.top)
+	} else if kind != scan.List {
+		p.in.Value()
+	}
+	switch {
+	case err != nil:
+		return Page{}, err
+	case p.in.Bad():
+		return Page{}, syntaxError(body, p.value)
+	case kind != scan.Object:
+		return Page{}, fmt.Errorf("%s where an object was expected", jsontext.Kind(kind))
+	case !p.listed:
 		return Page{}, fmt.Errorf("%w: it has no %s", ErrNotPage, strings.TrimSuffix("response."+l.List, "."))
 	}
 	return p.page, nil
+}
+
+// syntaxError says what is not JSON about a body. At this offset the last value
+// begins that was read as a whole: of one that is jsontext's words are others.
+func syntaxError(body []byte, value int) error {
+	dec := jsontext.NewDecoder(bytes.NewBuffer(body), lenient)
+	for {
+		read := func() error { _, err := dec.ReadToken(); return err }
+		if at := int(dec.InputOffset()); at <= value && len(bytes.Trim(body[at:value], " \t\r\n,:")) == 0 {
+			read = func() error { _, err := dec.ReadValue(); return err }
+		}
+		if err := read(); err != nil {
+			return err
+		}
+	}
 }
 
 // tooDeep reports whether an error is jsontext's for what nests too deep, which
@@ -96,82 +129,88 @@ func tooDeep(err error) bool {
 
 // pageParser walks an answer in one pass.
 type pageParser struct {
-	log    Log
-	dec    *jsontext.Decoder
-	page   Page
-	listed bool // the list was there, be it empty
+	log     Log
+	in      scan.Scanner
+	records reader
+	page    Page
+	listed  bool // the list was there, be it empty
+	value   int  // where the last value begins that was read as a whole; -1: none yet
 }
 
-// object reads an object and calls member, which consumes the value, for each
-// of its names.
-func (p *pageParser) object(member func(name string) error) error {
-	if t, err := p.dec.ReadToken(); err != nil {
-		return err
-	} else if t.Kind() != '{' {
-		return fmt.Errorf("%s where an object was expected", t.Kind())
-	}
-	for p.dec.PeekKind() == '"' {
-		name, err := p.dec.ReadToken()
-		if err != nil {
-			return err
+// object reads an object and calls member, which passes the value, for each of
+// its names.
+func (p *pageParser) object(member func(name string, kind scan.Kind) error) error {
+	for more := p.in.Enter(); more; more = p.in.Next(scan.Object) {
+		name := p.in.Name()
+		if p.in.Bad() {
+			break
 		}
-		if err := member(name.String()); err != nil {
+		if err := member(string(unquoted(name, p.in.Plain())), p.in.Kind()); err != nil {
 			return err
 		}
 	}
-	_, err := p.dec.ReadToken()
-	return err
+	return nil
 }
 
-func (p *pageParser) top(name string) error {
-	kind := p.dec.PeekKind()
+func (p *pageParser) top(name string, kind scan.Kind) error {
 	switch {
-	case name == "response" && kind == '{':
+	case name == "response" && kind == scan.Object:
 		return p.object(p.response)
-	case name == "response" && kind == '[':
+	case name == "response" && kind == scan.List:
 		return p.list()
-	case name == "metadata" && kind == '{':
+	case name == "metadata" && kind == scan.Object:
 		return p.object(p.metadata)
 	}
-	return p.dec.SkipValue()
+	p.skip(kind)
+	return nil
 }
 
-func (p *pageParser) response(name string) error {
-	kind := p.dec.PeekKind()
+func (p *pageParser) response(name string, kind scan.Kind) error {
 	switch {
-	case name == p.log.List && kind == '[':
+	case name == p.log.List && kind == scan.List:
 		return p.list()
-	case name == p.log.List && kind == 'n':
+	case name == p.log.List && kind == scan.Null:
 		p.listed = true
-	case name == "metadata" && kind == '{':
+	case name == "metadata" && kind == scan.Object:
 		return p.object(p.metadata)
 	}
-	return p.dec.SkipValue()
+	p.skip(kind)
+	return nil
+}
+
+// skip passes a value that is not needed.
+func (p *pageParser) skip(kind scan.Kind) {
+	if kind != scan.Object && kind != scan.List {
+		p.value = p.in.Pos()
+	}
+	p.in.Value()
 }
 
 func (p *pageParser) list() error {
-	if _, err := p.dec.ReadToken(); err != nil {
-		return err
-	}
 	p.listed = true
-	for p.dec.PeekKind() != ']' {
+	for more := p.in.Enter(); more; more = p.in.Next(scan.List) {
 		if len(p.page.Records) == maxRecords {
 			return ErrTooLarge
 		}
-		v, err := p.dec.ReadValue()
-		if err != nil {
-			return err
+		p.value = p.in.Pos()
+		r := p.records.read(&p.in)
+		if p.in.Bad() {
+			return nil
 		}
-		p.page.Records = append(p.page.Records, newRecord(p.log, bytes.Clone(v)))
+		r.Raw = bytes.Clone(r.Raw)
+		p.page.Records = append(p.page.Records, r)
 	}
-	_, err := p.dec.ReadToken()
-	return err
+	if p.in.Bad() && len(p.page.Records) == maxRecords {
+		return ErrTooLarge // by as much as has been read
+	}
+	return nil
 }
 
-func (p *pageParser) metadata(name string) error {
-	v, err := p.dec.ReadValue()
-	if err != nil {
-		return err
+func (p *pageParser) metadata(name string, _ scan.Kind) error {
+	p.value = p.in.Pos()
+	v := jsontext.Value(p.in.Value())
+	if p.in.Bad() {
+		return nil
 	}
 	switch {
 	case name == "next_offset" && len(v) > maxOffset:

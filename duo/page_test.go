@@ -51,7 +51,7 @@ func TestParsePage(t *testing.T) {
 		{"white space kept within records", "{ \"response\" : { \"items\" : [ { \"a\" : 1 } ,\n{ } ] } }\n", page{[]string{`{ "a" : 1 }`, "{ }"}, "", 0}},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			p, err := ParsePage(logs[1], []byte(tc.body))
+			p, err := checkPage(t, logs[1], []byte(tc.body))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -86,7 +86,7 @@ func TestParsePageRefuses(t *testing.T) {
 		"a control character": {"{\"response\":{\"items\":[\"a\nb\"]}}", "invalid character '\\n'"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			p, err := ParsePage(logs[1], []byte(tc.body))
+			p, err := checkPage(t, logs[1], []byte(tc.body))
 			if !errors.Is(err, ErrNotPage) || !strings.Contains(err.Error(), tc.want) {
 				t.Errorf("error %v, want ErrNotPage with %q", err, tc.want)
 			}
@@ -104,7 +104,7 @@ func TestParsePageCutOffAnywhere(t *testing.T) {
 		`{"metadata":{"next_offset":["1","a"]},"stat":"OK","response":[{"activity_id":"a"},{"activity_id":"b"}]}`,
 	} {
 		for n := range len(body) {
-			if p, err := ParsePage(logs[1], []byte(body[:n])); err == nil {
+			if p, err := checkPage(t, logs[1], []byte(body[:n])); err == nil {
 				t.Errorf("%d of %d bytes are a page of %d records", n, len(body), len(p.Records))
 			}
 		}
@@ -160,7 +160,7 @@ func FuzzParsePage(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, body []byte, n int) {
 		l := logs[uint(n)%uint(len(logs))]
-		p, err := ParsePage(l, slices.Clone(body))
+		p, err := checkPage(t, l, body)
 		if err != nil {
 			if !errors.Is(err, ErrNotPage) || len(p.Records) > 0 {
 				t.Fatalf("%d records and error %v", len(p.Records), err)

@@ -1,9 +1,6 @@
 package duo
 
 import (
-	"bytes"
-	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
 	"strconv"
 	"strings"
@@ -11,6 +8,8 @@ import (
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
+
+	"duo_in/internal/scan"
 )
 
 // Record is one event as Duo sent it, and what is known about it.
@@ -27,30 +26,47 @@ type Record struct {
 // lenient reads whatever Duo may send: names twice, broken UTF-8.
 var lenient = json.JoinOptions(jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
 
-// newRecord reads what is needed of a record. It takes anything: what cannot
-// be read stays empty.
-func newRecord(l Log, raw []byte) Record {
-	r := Record{Raw: raw, content: contentHash(raw)}
-	dec := jsontext.NewDecoder(bytes.NewReader(raw), lenient)
-	if t, err := dec.ReadToken(); err != nil || t.Kind() != '{' {
-		return r
+// reader reads records out of a page, one after the other, and reuses what that
+// takes.
+type reader struct {
+	log  Log
+	text canonical
+}
+
+// read passes the record that comes next, and reads what is needed of it: where
+// that cannot be read it stays empty. Raw is part of the page.
+func (rd *reader) read(in *scan.Scanner) (r Record) {
+	start := in.Pos()
+	rd.text.reset()
+	if in.Kind() == scan.Object {
+		rd.object(in, &r)
+	} else {
+		rd.text.value(in)
 	}
-	best := len(l.Times)
-	for dec.PeekKind() == '"' {
-		name, err := dec.ReadToken()
-		if err != nil {
-			return r
+	if r.Raw = in.Since(start); r.Raw != nil {
+		r.content = rd.text.hash(r.Raw)
+	}
+	return r
+}
+
+func (rd *reader) object(in *scan.Scanner, r *Record) {
+	best := len(rd.log.Times)
+	o := rd.text.open()
+	for more := in.Enter(); more; more = in.Next(scan.Object) {
+		key := rd.text.name(in, &o)
+		start, plain := in.Pos(), in.Plain()
+		rd.text.value(in)
+		rd.text.comma()
+		value := jsontext.Value(in.Since(start))
+		if value == nil {
+			return
 		}
-		key := name.String()
-		value, err := dec.ReadValue()
-		if err != nil {
-			return r
-		}
-		if key == l.ID {
+		name := unquoted(key, plain)
+		if string(name) == rd.log.ID {
 			r.id = scalar(value)
 		}
-		for i, k := range l.Times[:best] {
-			if key != k {
+		for i, k := range rd.log.Times[:best] {
+			if string(name) != k {
 				continue
 			}
 			if t, ok := parseTime(scalar(value)); ok {
@@ -59,7 +75,16 @@ func newRecord(l Log, raw []byte) Record {
 			break
 		}
 	}
-	return r
+	rd.text.close(o)
+}
+
+// unquoted is what a name stands for.
+func unquoted(literal []byte, plain bool) []byte {
+	if plain {
+		return literal[1 : len(literal)-1]
+	}
+	b, _ := jsontext.AppendUnquote(nil, literal) // the error says that something was replaced
+	return b
 }
 
 // scalar returns a string's or a number's text, and nothing of other values.
@@ -88,23 +113,6 @@ func (r Record) eventID(nth int) string {
 		s += "-" + strconv.Itoa(nth)
 	}
 	return s
-}
-
-// maxSorted is how large a record, in bytes, may be for its keys to be sorted: a
-// hundred times the largest that was seen.
-const maxSorted = 1 << 20
-
-// contentHash is the first 64 bits of the SHA-256 of the record with its keys
-// sorted at every level, those of more than 1 MiB in Duo's order, and no white
-// space, so that it is the same on every read. It is part of what is stored and
-// delivered: changing it makes every event look new.
-func contentHash(raw []byte) uint64 {
-	v := jsontext.Value(bytes.Clone(raw))
-	// What cannot be sorted is hashed as it came. Sorting takes fifty times the
-	// memory of what consists of nothing but keys.
-	_ = v.Format(lenient, jsontext.ReorderRawObjects(len(raw) <= maxSorted))
-	sum := sha256.Sum256(v)
-	return binary.BigEndian.Uint64(sum[:8])
 }
 
 // layouts are the forms of time seen in Duo's records, white space removed.

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"duo_in/internal/scan"
 )
 
 func TestParseTime(t *testing.T) {
@@ -92,6 +94,12 @@ func FuzzParseTime(f *testing.F) {
 			t.Errorf("parseTime(%q) = %v, and read again %v", s, got, again)
 		}
 	})
+}
+
+// newRecord reads one record, as of a page.
+func newRecord(l Log, raw []byte) Record {
+	in, rd := scan.New(raw), reader{log: l}
+	return rd.read(&in)
 }
 
 func TestContentHash(t *testing.T) {
