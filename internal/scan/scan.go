@@ -106,7 +106,7 @@ func (s *Scanner) Enter() bool {
 		return false
 	}
 	s.pass(1)
-	if s.pos < len(s.text) && s.text[s.pos] == closing(kind) {
+	if s.pos < len(s.text) && s.text[s.pos] == Closing(kind) {
 		s.level--
 		s.pass(1)
 		return false
@@ -122,7 +122,7 @@ func (s *Scanner) Next(of Kind) bool {
 		case ',':
 			s.pass(1)
 			return true
-		case closing(of):
+		case Closing(of):
 			s.level--
 			s.pass(1)
 			return false
@@ -132,8 +132,8 @@ func (s *Scanner) Next(of Kind) bool {
 	return false
 }
 
-// closing is the end of a container that begins so.
-func closing(kind Kind) byte { return byte(kind) + 2 }
+// Closing is the end of a container of this kind.
+func Closing(kind Kind) byte { return byte(kind) + 2 }
 
 // Name passes a member's name and the colon behind it, and returns the name as it is written, nil if there is none.
 func (s *Scanner) Name() []byte {

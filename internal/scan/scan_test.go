@@ -38,7 +38,7 @@ func walkValue(s *Scanner, tokens *[]token) {
 		}
 		walkValue(s, tokens)
 	}
-	if end := string(rune(closing(kind))); !s.Bad() {
+	if end := string(rune(Closing(kind))); !s.Bad() {
 		*tokens = append(*tokens, token{end, end})
 	}
 }

@@ -8,6 +8,8 @@ import (
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"duo_in/internal/scan"
 )
 
 // CEF is ArcSight's Common Event Format, version 0, after its implementation standard of 2017 (revision 25):
@@ -127,7 +129,7 @@ func (c *cefValues) begin(fields int, ev Event, hidden keySet) {
 }
 
 // add takes in one more JSON value of a field.
-func (c *cefValues) add(field int, kind jsontext.Kind, text []byte) {
+func (c *cefValues) add(field int, kind scan.Kind, text []byte) {
 	v := c.values[field-1]
 	before := len(v)
 	if before > 0 {
@@ -135,11 +137,12 @@ func (c *cefValues) add(field int, kind jsontext.Kind, text []byte) {
 	}
 	start := len(v)
 	switch kind {
-	case jsontext.KindNull:
-	case jsontext.KindString:
+	case scan.Null:
+	case scan.String:
 		v, _ = jsontext.AppendUnquote(v, text)
 	default:
-		v = appendCompact(v, text)
+		in := scan.New(text)
+		v = appendCompact(v, &in)
 	}
 	value := trimBlank(v[start:])
 	if len(value) == 0 {
@@ -164,23 +167,15 @@ func (c *cefValues) first(fields []int) []byte {
 }
 
 // appendCEF is the body of format cef: in message the CEF line, and the added keys beside it.
-func (e *Encoder) appendCEF(dst []byte, ev Event) ([]byte, error) {
-	if e.in.PeekKind() != jsontext.KindBeginObject {
-		return nil, errNotObject
-	}
+func (e *Encoder) appendCEF(dst []byte, ev Event) []byte {
 	t := cefTables[ev.EventType]
 	if t == nil {
 		t = cefAnyTable
 	}
 	e.cef.begin(t.fields, ev, e.hidden)
-	if err := e.collect(&t.root); err != nil {
-		return nil, err
-	}
-	if err := e.readEnd(); err != nil {
-		return nil, err
-	}
+	e.collect(&t.root)
 	e.line = t.appendLine(e.line[:0], &e.cef)
-	return e.appendMessage(dst, e.line, ev), nil
+	return e.appendMessage(dst, e.line, ev)
 }
 
 // cefText is the CEF line of a record that cannot be read.
@@ -192,38 +187,21 @@ func (e *Encoder) cefText(ev Event) []byte {
 }
 
 // collect takes the fields out of the value that comes next, which lies at p; where p is nil there are none.
-func (e *Encoder) collect(p *place) error {
-	if p == nil {
-		return e.in.SkipValue()
-	}
-	kind := e.in.PeekKind()
-	isObject := kind == jsontext.KindBeginObject
-	if p.whole || !isObject && kind != jsontext.KindBeginArray {
-		text, err := e.in.ReadValue()
-		if err == nil && p.field != 0 {
+func (e *Encoder) collect(p *place) {
+	kind := e.in.Kind()
+	if p == nil || p.whole || !isContainer(kind) {
+		if text := e.in.Value(); text != nil && p != nil && p.field != 0 {
 			e.cef.add(p.field, kind, text)
 		}
-		return err
+		return
 	}
-	if _, err := e.in.ReadToken(); err != nil {
-		return err
-	}
-	for {
-		if end := e.in.PeekKind(); end == jsontext.KindEndObject || end == jsontext.KindEndArray {
-			_, err := e.in.ReadToken()
-			return err
-		}
+	for more := e.in.Enter(); more; more = e.in.Next(kind) {
 		below := p
-		if isObject {
-			_, name, err := e.readName()
-			if err != nil {
-				return err
-			}
+		if kind == scan.Object {
+			_, name := e.readName()
 			below = p.names[string(name)]
 		}
-		if err := e.collect(below); err != nil {
-			return err
-		}
+		e.collect(below)
 	}
 }
 

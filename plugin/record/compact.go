@@ -6,26 +6,31 @@ import (
 	"unicode"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"duo_in/internal/scan"
 )
 
-// appendCompact appends valid JSON text in one line: white space outside strings goes; names, numbers and escapes stay as
-// they are written. What is not UTF-8, and each lone surrogate, becomes U+FFFD, so that strict readers take it.
-func appendCompact(dst, text []byte) []byte {
-	for i := 0; i < len(text); {
-		switch c := text[i]; c {
-		case ' ', '\t', '\n', '\r':
-			i++
-		case '"':
-			n := stringLen(text[i:])
-			dst = appendLiteral(dst, text[i:i+n])
-			i += n
-		default:
-			dst = append(dst, c)
-			i++
-		}
+// appendCompact passes the value that comes next and appends its text in one line: white space outside strings goes; names,
+// numbers and escapes stay as they are written. What is not UTF-8, and each lone surrogate, becomes U+FFFD, so that strict
+// readers take it.
+func appendCompact(dst []byte, in *scan.Scanner) []byte {
+	kind := in.Kind()
+	if !isContainer(kind) {
+		return appendLiteral(dst, in.Value(), in.Plain())
 	}
-	return dst
+	dst = append(dst, byte(kind))
+	begin := len(dst)
+	for more := in.Enter(); more; more = in.Next(kind) {
+		if kind == scan.Object {
+			dst = append(appendLiteral(dst, in.Name(), in.Plain()), ':')
+		}
+		dst = append(appendCompact(dst, in), ',')
+	}
+	return append(trimComma(dst, begin), scan.Closing(kind))
 }
+
+// trimComma returns dst without the comma behind the last of the members that were appended from begin on.
+func trimComma(dst []byte, begin int) []byte { return dst[:max(begin, len(dst)-1)] }
 
 // stringLen returns how many bytes the string literal takes that text begins with; one without an end takes them all.
 func stringLen(text []byte) int {
@@ -40,9 +45,10 @@ func stringLen(text []byte) int {
 	return len(text)
 }
 
-// appendLiteral appends a string literal, what no strict reader takes replaced by U+FFFD.
-func appendLiteral(dst, literal []byte) []byte {
-	if utf8.Valid(literal) && !bytes.Contains(literal, []byte(`\ud`)) && !bytes.Contains(literal, []byte(`\uD`)) {
+// appendLiteral appends a name or a value that is no container, what no strict reader takes of a string that is not plain
+// replaced by U+FFFD.
+func appendLiteral(dst, literal []byte, plain bool) []byte {
+	if plain || utf8.Valid(literal) && !bytes.Contains(literal, []byte(`\ud`)) && !bytes.Contains(literal, []byte(`\uD`)) {
 		return append(dst, literal...)
 	}
 	for rest := literal; len(rest) > 0; {

@@ -5,7 +5,7 @@ import (
 	"strings"
 	"unicode"
 
-	"github.com/go-json-experiment/json/jsontext"
+	"duo_in/internal/scan"
 )
 
 // maxExclude is the most paths that an exclude list may have.
@@ -62,54 +62,30 @@ func (e *Encoder) excludePaths(paths []string) {
 
 // keep returns the record without what is excluded, or reports that it cannot be read.
 func (e *Encoder) keep() (_ []byte, ok bool) {
-	kept, err := e.appendKept(e.kept[:0], e.exclude)
-	if err != nil || e.readEnd() != nil {
-		return nil, false
-	}
-	e.kept = kept
-	return kept, true
+	e.kept = e.appendKept(e.kept[:0], e.exclude)
+	return e.kept, e.in.End()
 }
 
 // appendKept appends the JSON text of the value that comes next, which lies at p, without what is excluded. Where p is nil,
 // that is nothing.
-func (e *Encoder) appendKept(dst []byte, p *place) ([]byte, error) {
-	kind := e.in.PeekKind()
-	if p == nil || kind != jsontext.KindBeginObject && kind != jsontext.KindBeginArray {
-		text, err := e.in.ReadValue()
-		return append(dst, text...), err
-	}
-	if _, err := e.in.ReadToken(); err != nil {
-		return nil, err
+func (e *Encoder) appendKept(dst []byte, p *place) []byte {
+	kind := e.in.Kind()
+	if p == nil || !isContainer(kind) {
+		return append(dst, e.in.Value()...)
 	}
 	dst = append(dst, byte(kind))
-	for comma := false; ; {
-		if end := e.in.PeekKind(); end == jsontext.KindEndObject || end == jsontext.KindEndArray {
-			_, err := e.in.ReadToken()
-			return append(dst, byte(end)), err
-		}
-		start, below := len(dst), p
-		if comma {
-			dst = append(dst, ',')
-		}
-		if kind == jsontext.KindBeginObject {
-			literal, name, err := e.readName()
-			if err != nil {
-				return nil, err
+	begin := len(dst)
+	for more := e.in.Enter(); more; more = e.in.Next(kind) {
+		below := p
+		if kind == scan.Object {
+			literal, name := e.readName()
+			if below = p.names[string(name)]; below != nil && below.field != 0 {
+				e.in.Value()
+				continue
 			}
-			below = p.names[string(name)]
 			dst = append(append(dst, literal...), ':')
 		}
-		if below != nil && below.field != 0 {
-			dst = dst[:start]
-			if err := e.in.SkipValue(); err != nil {
-				return nil, err
-			}
-			continue
-		}
-		var err error
-		if dst, err = e.appendKept(dst, below); err != nil {
-			return nil, err
-		}
-		comma = true
+		dst = append(e.appendKept(dst, below), ',')
 	}
+	return append(trimComma(dst, begin), scan.Closing(kind))
 }

@@ -1,10 +1,9 @@
 package record
 
 import (
-	"errors"
 	"strconv"
 
-	"github.com/go-json-experiment/json/jsontext"
+	"duo_in/internal/scan"
 )
 
 // maxFlatName is the length, in bytes, beyond which a name is not joined with others: else a long one before many
@@ -14,8 +13,6 @@ const maxFlatName = 256
 // maxFlatJoined is how many bytes names before others may take in an event, beyond as many as its record has. No record of
 // Duo's comes near that; without it a name of 256 bytes before a million short ones is a gigabyte.
 const maxFlatJoined = 64 << 10
-
-var errFlatJoined = errors.New("joined names are many times as long as the record")
 
 // flatNames are the names of an event in format flat.
 type flatNames struct {
@@ -101,86 +98,70 @@ func (f *flatNames) shrink() {
 // is, a list that holds objects or lists as its JSON text. What lies deeper than maxLevel, or has names longer than
 // maxFlatName before it, is JSON text too, and so is an empty object, and every object of a record whose names, joined,
 // would take more than maxFlatJoined.
-func (e *Encoder) appendFlat(dst []byte, ev Event) ([]byte, error) {
-	out, err := e.appendFlatLevels(dst, ev, maxLevel)
-	if errors.Is(err, errFlatJoined) {
+func (e *Encoder) appendFlat(dst []byte, ev Event) []byte {
+	out := e.appendFlatLevels(dst, ev, maxLevel)
+	if e.flat.joined < 0 {
 		e.read(ev.Raw)
 		return e.appendFlatLevels(dst, ev, 1)
 	}
-	return out, err
+	return out
 }
 
-// appendFlatLevels takes apart the objects of so many levels.
-func (e *Encoder) appendFlatLevels(dst []byte, ev Event, levels int) ([]byte, error) {
-	if e.in.PeekKind() != jsontext.KindBeginObject {
-		return nil, errNotObject
-	}
+// appendFlatLevels takes apart the objects of so many levels. It gives up where names, joined, take too much.
+func (e *Encoder) appendFlatLevels(dst []byte, ev Event, levels int) []byte {
 	start := len(dst)
 	e.flat.begin(e.hidden.left(ev), levels, len(ev.Raw)+maxFlatJoined)
-	dst, n, err := e.appendFlatObject(append(dst, 0), ev.Raw, 1)
-	if err != nil {
-		return nil, err
-	}
-	if err := e.readEnd(); err != nil {
-		return nil, err
-	}
+	dst, n := e.appendFlatObject(append(dst, 0), ev.Raw, 1)
 	var has keySet
 	for i, is := range e.flat.reserved {
 		has[i] = !is
 	}
 	dst, more := e.appendAdded(dst, ev, has)
-	return patchLen(dst, start, mapType, n+more), nil
+	return patchLen(dst, start, mapType, n+more)
 }
 
 // appendFlatObject appends the fields of the object of this level that comes next, and returns how many there are.
-func (e *Encoder) appendFlatObject(dst, raw []byte, level int) (_ []byte, n int, err error) {
-	if _, err := e.in.ReadToken(); err != nil {
-		return nil, 0, err
-	}
+func (e *Encoder) appendFlatObject(dst, raw []byte, level int) (_ []byte, n int) {
 	outer := len(e.flat.path)
-	defer func() { e.flat.path = e.flat.path[:outer] }()
-	for e.in.PeekKind() != jsontext.KindEndObject {
-		_, name, err := e.readName()
-		if err != nil {
-			return nil, 0, err
-		}
+	for more := e.in.Enter(); more; more = e.in.Next(scan.Object) {
+		_, name := e.readName()
 		path := e.flat.path[:outer]
 		if level > 1 {
 			path = append(path, '_')
 		}
 		if e.flat.joined -= len(path); e.flat.joined < 0 {
-			return nil, 0, errFlatJoined
+			e.in.Fail()
+		}
+		if e.in.Bad() {
+			break
 		}
 		e.flat.path = append(path, name...)
-		more := 0
-		if dst, more, err = e.appendFlatValue(dst, raw, level); err != nil {
-			return nil, 0, err
-		}
-		n += more
+		fields := 0
+		dst, fields = e.appendFlatValue(dst, raw, level)
+		n += fields
 	}
-	_, err = e.in.ReadToken()
-	return dst, n, err
+	e.flat.path = e.flat.path[:outer]
+	return dst, n
 }
 
 // appendFlatValue appends the value that comes next, of an object of this level, under its path, and returns how many
 // fields it makes.
-func (e *Encoder) appendFlatValue(dst, raw []byte, level int) (_ []byte, n int, err error) {
-	kind, as := e.in.PeekKind(), maxLevel+1 // as appendValue takes it: beyond maxLevel objects and lists are text
+func (e *Encoder) appendFlatValue(dst, raw []byte, level int) (_ []byte, n int) {
+	kind, as := e.in.Kind(), maxLevel+1 // as appendValue takes it: beyond maxLevel objects and lists are text
 	switch {
-	case kind == jsontext.KindBeginArray && !holdsContainer(raw[e.in.InputOffset():]):
+	case kind == scan.List && !holdsContainer(raw[e.in.Pos():]):
 		as = maxLevel
-	case kind == jsontext.KindBeginObject && level < e.flat.levels && len(e.flat.path) <= maxFlatName:
-		dst, n, err = e.appendFlatObject(dst, raw, level+1)
-		if err != nil || n > 0 {
-			return dst, n, err
+	case kind == scan.Object && level < e.flat.levels && len(e.flat.path) <= maxFlatName:
+		dst, n = e.appendFlatObject(dst, raw, level+1)
+		if n > 0 || e.in.Bad() {
+			return dst, n
 		}
-		return appendString(appendString(dst, e.flat.claim(level)), "{}"), 1, nil
+		return appendString(appendString(dst, e.flat.claim(level)), "{}"), 1
 	}
-	dst, err = e.appendValue(appendString(dst, e.flat.claim(level)), kind, as)
-	return dst, 1, err
+	return e.appendValue(appendString(dst, e.flat.claim(level)), as), 1
 }
 
-// holdsContainer reports whether the list that text begins with, after a colon and white space, holds an object or a list.
+// holdsContainer reports whether the list that text begins with holds an object or a list.
 func holdsContainer(text []byte) bool {
 	for i, inside := 0, false; i < len(text); i++ {
 		switch text[i] {

@@ -7,8 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"unicode/utf8"
-
-	"github.com/go-json-experiment/json/jsontext"
 )
 
 // The first bytes of msgpack values (github.com/msgpack/msgpack, spec.md). Where a comment names sizes, the types of the
@@ -101,27 +99,6 @@ func appendUint(dst []byte, u uint64) []byte {
 	default:
 		return binary.BigEndian.AppendUint64(append(dst, uint8Byte+3), u)
 	}
-}
-
-// appendQuoted appends the string that a JSON string literal stands for.
-func appendQuoted(dst, literal []byte) []byte {
-	if text := literal[1 : len(literal)-1]; isPlain(text) {
-		return appendString(dst, text)
-	}
-	start := len(dst)
-	dst, _ = jsontext.AppendUnquote(dst, literal) // the error says only that there was something to replace by U+FFFD
-	var head [5]byte
-	return slices.Insert(dst, start, appendStringLen(head[:0], len(dst)-start)...)
-}
-
-// isPlain reports whether text is ASCII without an escape: nearly all is, and it is faster to see that in one loop.
-func isPlain(text []byte) bool {
-	for _, c := range text {
-		if c >= utf8.RuneSelf || c == '\\' {
-			return false
-		}
-	}
-	return true
 }
 
 // appendText appends text as a string, what is not UTF-8 replaced.

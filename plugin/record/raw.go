@@ -5,38 +5,24 @@ import (
 	"strings"
 
 	"github.com/go-json-experiment/json/jsontext"
+
+	"duo_in/internal/scan"
 )
 
 // appendRaw is the body of format raw: in message the record and the added keys at its end as one line of compact JSON, and
 // the added keys once more beside it. The line is for what reads text, such as a syslog receiver; how deep it nests is
 // nothing to Fluent Bit.
-func (e *Encoder) appendRaw(dst []byte, ev Event) ([]byte, error) {
-	if e.in.PeekKind() != jsontext.KindBeginObject {
-		return nil, errNotObject
-	}
-	if _, err := e.in.ReadToken(); err != nil {
-		return nil, err
-	}
+func (e *Encoder) appendRaw(dst []byte, ev Event) []byte {
 	has := e.hidden
 	line := append(e.line[:0], '{')
-	for e.in.PeekKind() != jsontext.KindEndObject {
-		literal, name, err := e.readName()
-		if err != nil {
-			return nil, err
-		}
+	for more := e.in.Enter(); more; more = e.in.Next(scan.Object) {
+		literal, name := e.readName()
 		has.noteName(name)
-		line = append(appendLiteral(line, literal), ':')
-		value, err := e.in.ReadValue()
-		if err != nil {
-			return nil, err
-		}
-		line = append(appendCompact(line, value), ',')
-	}
-	if _, err := e.in.ReadToken(); err != nil {
-		return nil, err
+		line = append(appendLiteral(line, literal, e.in.Plain()), ':')
+		line = append(appendCompact(line, &e.in), ',')
 	}
 	e.line = append(bytes.TrimSuffix(appendAddedJSON(line, ev, has), []byte(",")), '}')
-	return e.appendMessage(dst, e.line, ev), e.readEnd()
+	return e.appendMessage(dst, e.line, ev)
 }
 
 // appendAddedJSON appends the added keys that the record does not have as JSON text, a comma after each.
@@ -53,8 +39,9 @@ func appendAddedJSON(line []byte, ev Event, has keySet) []byte {
 
 // rawText is the text of a record that is no object, in one line: compact if it is JSON at all.
 func (e *Encoder) rawText(ev Event) []byte {
-	if jsontext.Value(ev.Raw).IsValid(asSent...) {
-		return appendCompact(nil, ev.Raw)
+	in := scan.New(ev.Raw)
+	if line := appendCompact(nil, &in); in.End() {
+		return line
 	}
 	return bytes.Map(func(r rune) rune {
 		if breaksLine(r) {

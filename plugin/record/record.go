@@ -14,13 +14,14 @@ import (
 	"cmp"
 	"encoding/binary"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/ugorji/go/codec"
+
+	"duo_in/internal/scan"
 )
 
 // Event is one Duo record and what is added to it.
@@ -44,11 +45,11 @@ const (
 	CEF                // one line of ArcSight's Common Event Format in the key message
 )
 
-// formats has one row for each Format. A body appends the event's second half, a msgpack map, to dst, or reports that
-// the record does not fit its shape; text is then what the event says in the key message.
+// formats has one row for each Format. A body appends the event's second half, a msgpack map, of a record that is an object;
+// where that turns out not to be JSON it is thrown away. text is then what the event says in the key message.
 var formats = [...]struct {
 	name string
-	body func(e *Encoder, dst []byte, ev Event) ([]byte, error)
+	body func(e *Encoder, dst []byte, ev Event) []byte
 	text func(e *Encoder, ev Event) []byte
 }{
 	JSON: {"json", (*Encoder).appendJSON, (*Encoder).plainText},
@@ -88,7 +89,7 @@ type Options struct {
 // Encoder encodes events, one after the other, and reuses what that takes: it is not safe for concurrent use. Between
 // two events it holds on to nothing of their size.
 type Encoder struct {
-	body func(e *Encoder, dst []byte, ev Event) ([]byte, error)
+	body func(e *Encoder, dst []byte, ev Event) []byte
 	text func(e *Encoder, ev Event) []byte
 
 	exclude *place // nil if nothing is excluded
@@ -96,8 +97,7 @@ type Encoder struct {
 	flat    flatNames
 	cef     cefValues
 
-	source bytes.Buffer // the record being read; a bytes.Buffer, since jsontext reads that one without a copy
-	in     *jsontext.Decoder
+	in scan.Scanner // the record being read
 
 	out    *codec.Encoder // for what is encoded from values, into packed
 	time   codec.RawExt
@@ -118,7 +118,6 @@ func NewEncoder(o Options) *Encoder {
 	}
 	e.excludePaths(o.Exclude)
 	e.cef.version = cmp.Or(o.Version, "0")
-	e.in = jsontext.NewDecoder(&e.source, asSent...)
 	e.out = codec.NewEncoderBytes(&e.packed, msgpack)
 	return e
 }
@@ -154,8 +153,11 @@ func (e *Encoder) convert(dst []byte, ev Event) (out []byte, ok bool) {
 		}
 		e.read(ev.Raw)
 	}
-	out, err := e.body(e, dst, ev)
-	return out, err == nil
+	if e.in.Kind() != scan.Object {
+		return nil, false
+	}
+	out = e.body(e, dst, ev)
+	return out, e.in.End()
 }
 
 // maxKept is how much memory, in bytes, an encoder's buffers may hold between two events, and so may flat's and cef's.
@@ -170,30 +172,19 @@ func (e *Encoder) shrink() {
 	e.cef.shrink()
 }
 
-// read points the decoder at raw.
-func (e *Encoder) read(raw []byte) {
-	e.source = *bytes.NewBuffer(raw)
-	e.in.Reset(&e.source, asSent...)
-}
+// read goes to the beginning of raw.
+func (e *Encoder) read(raw []byte) { e.in = scan.New(raw) }
 
-// readName reads the name that comes next: as it is written, and what that stands for. Both are good until the next read.
-func (e *Encoder) readName() (literal, name []byte, err error) {
-	if literal, err = e.in.ReadValue(); err != nil {
-		return nil, nil, err
+// readName passes the name that comes next, and returns it as it is written, and what that stands for until the next one.
+func (e *Encoder) readName() (literal, name []byte) {
+	if literal = e.in.Name(); literal == nil {
+		return nil, nil
 	}
-	if name = literal[1 : len(literal)-1]; !isPlain(name) {
-		e.name, _ = jsontext.AppendUnquote(e.name[:0], literal)
-		name = e.name
+	if e.in.Plain() {
+		return literal, literal[1 : len(literal)-1]
 	}
-	return literal, name, nil
-}
-
-// readEnd reports an error unless the record has been read to its end.
-func (e *Encoder) readEnd() error {
-	if _, err := e.in.ReadToken(); err != io.EOF {
-		return errTrailing
-	}
-	return nil
+	e.name, _ = jsontext.AppendUnquote(e.name[:0], literal)
+	return literal, e.name
 }
 
 // plainText is the text of a record that cannot be read: what came.
