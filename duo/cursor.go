@@ -2,6 +2,8 @@ package duo
 
 import (
 	"cmp"
+	"encoding/binary"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -122,7 +124,12 @@ func (a Seen) compare(b Seen) int {
 
 // MarshalText writes the milliseconds and the hash in hexadecimal digits.
 func (s Seen) MarshalText() ([]byte, error) {
-	return fmt.Appendf(nil, "%d %016x", int64(s.At), s.Hash), nil
+	return s.append(make([]byte, 0, 32)), nil
+}
+
+func (s Seen) append(b []byte) []byte {
+	b = append(strconv.AppendInt(b, int64(s.At), 10), ' ')
+	return hex.AppendEncode(b, binary.BigEndian.AppendUint64(nil, s.Hash))
 }
 
 // UnmarshalText reads what MarshalText writes.
@@ -256,23 +263,25 @@ func (c Cursor) Reopen() (Cursor, bool) {
 // before is that count for the page before, where this one goes on behind it.
 // place completes a record's Time and says where in the log it is, for Seen.
 func (c *Cursor) take(records []Record, before map[string]int, place func(*Record) Millis) (fresh []Record, equal map[string]int) {
-	known := make(map[uint64]bool, len(c.Seen)+len(records))
-	for _, s := range c.Seen {
-		known[s.Hash] = true
-	}
-	var added []Seen
-	again := map[uint64]Millis{} // where known records are that have no place of their own
+	nths, hashes := make([]int, len(records)), make([]uint64, len(records))
 	equal = map[string]int{}
-	c.Known = 0
-	for _, r := range records {
-		at := place(&r)
-		nth := 1
+	for i, r := range records {
+		nths[i] = 1
 		if r.id == "" {
 			key := strconv.FormatUint(r.content, 16)
-			nth = max(equal[key], before[key]) + 1
-			equal[key] = nth
+			nths[i] = max(equal[key], before[key]) + 1
+			equal[key] = nths[i]
 		}
-		hash := r.content + uint64(nth-1)*0x9e3779b97f4a7c15
+		hashes[i] = r.content + uint64(nths[i]-1)*0x9e3779b97f4a7c15
+	}
+	known := c.known(hashes)
+	var added []Seen
+	again := map[uint64]Millis{} // where known records are that have no place of their own
+	c.Known = 0
+	var r Record // out here, since place makes it escape
+	for i, hash := range hashes {
+		r = records[i]
+		at := place(&r)
 		if known[hash] {
 			c.Known++
 			if !r.exact {
@@ -282,17 +291,55 @@ func (c *Cursor) take(records []Record, before map[string]int, place func(*Recor
 		}
 		known[hash] = true
 		added = append(added, Seen{At: at, Hash: hash})
-		r.EventID = r.eventID(nth)
+		r.EventID = r.eventID(nths[i])
 		fresh = append(fresh, r)
 	}
-	if len(added)+len(again) > 0 {
-		c.Seen = slices.Concat(c.Seen, added)
+	c.remember(added, again)
+	return fresh, equal
+}
+
+// known returns which of the hashes have been received, and maybe some others
+// that have. Of thousands in Seen few are on a page, so that these are sought
+// out first, by their first 16 bits.
+func (c *Cursor) known(hashes []uint64) map[uint64]bool {
+	var wanted [1 << 10]uint64 // a bit for each beginning of a hash
+	for _, h := range hashes {
+		wanted[h>>54] |= 1 << (h >> 48 & 63)
+	}
+	known := make(map[uint64]bool, len(hashes))
+	for _, s := range c.Seen {
+		if wanted[s.Hash>>54]&(1<<(s.Hash>>48&63)) != 0 {
+			known[s.Hash] = true
+		}
+	}
+	return known
+}
+
+// remember adds to Seen, and puts what is in it no earlier than at these times.
+func (c *Cursor) remember(added []Seen, again map[uint64]Millis) {
+	slices.SortFunc(added, Seen.compare)
+	if len(added) > 0 {
+		c.Seen = merge(c.Seen, added)
+	}
+	if len(again) > 0 {
+		c.Seen = slices.Clone(c.Seen)
 		for i, s := range c.Seen {
 			c.Seen[i].At = max(s.At, again[s.Hash])
 		}
 		slices.SortFunc(c.Seen, Seen.compare)
 	}
-	return fresh, equal
+}
+
+// merge returns what is in a and in b, each of which is in order, in a slice of
+// its own. It is made for a b that is short or lies behind a.
+func merge(a, b []Seen) []Seen {
+	all := make([]Seen, 0, len(a)+len(b))
+	for len(a) > 0 && len(b) > 0 {
+		i, _ := slices.BinarySearchFunc(a, b[0], Seen.compare)
+		all = append(append(all, a[:i]...), b[0])
+		a, b = a[i:], b[1:]
+	}
+	return append(append(all, a...), b...)
 }
 
 // prune forgets what is older than keep: what neither this window nor the next

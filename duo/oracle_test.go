@@ -4,10 +4,13 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/go-cmp/cmp"
@@ -253,4 +256,102 @@ func FuzzRecord(f *testing.F) {
 			_, _ = checkPage(t, l, slices.Concat([]byte(`{"response":[`), raw, []byte(`, `), raw, []byte(`]}`)))
 		}
 	})
+}
+
+// oracleTake is take, written with a map of all that was seen.
+func (c *Cursor) oracleTake(records []Record, before map[string]int, place func(*Record) Millis) (fresh []Record, equal map[string]int) {
+	known := make(map[uint64]bool, len(c.Seen)+len(records))
+	for _, s := range c.Seen {
+		known[s.Hash] = true
+	}
+	var added []Seen
+	again := map[uint64]Millis{} // where known records are that have no place of their own
+	equal = map[string]int{}
+	c.Known = 0
+	for _, r := range records {
+		at := place(&r)
+		nth := 1
+		if r.id == "" {
+			key := strconv.FormatUint(r.content, 16)
+			nth = max(equal[key], before[key]) + 1
+			equal[key] = nth
+		}
+		hash := r.content + uint64(nth-1)*0x9e3779b97f4a7c15
+		if known[hash] {
+			c.Known++
+			if !r.exact {
+				again[hash] = at
+			}
+			continue
+		}
+		known[hash] = true
+		added = append(added, Seen{At: at, Hash: hash})
+		r.EventID = oracleID(r, nth)
+		fresh = append(fresh, r)
+	}
+	if len(added)+len(again) > 0 {
+		c.Seen = slices.Concat(c.Seen, added)
+		for i, s := range c.Seen {
+			c.Seen[i].At = max(s.At, again[s.Hash])
+		}
+		slices.SortFunc(c.Seen, Seen.compare)
+	}
+	return fresh, equal
+}
+
+func oracleID(r Record, nth int) string {
+	s := fmt.Sprintf("%016x", r.content)
+	if r.id != "" {
+		s = r.id + "-" + s
+	}
+	if nth > 1 {
+		s += "-" + strconv.Itoa(nth)
+	}
+	return s
+}
+
+// TestTakeMatchesOracle takes pages in that have new records and known ones, in
+// order or not, with and without ids and times of their own.
+func TestTakeMatchesOracle(t *testing.T) {
+	r := rand.New(rand.NewPCG(20260213, 0))
+	var got, want Cursor
+	var before map[string]int
+	for n := range 2000 {
+		if n%50 == 0 {
+			got, want = Cursor{}, Cursor{}
+		}
+		var records []Record
+		for range r.IntN(40) {
+			content := r.Uint64N(1<<uint(1+r.IntN(63))) << uint(r.IntN(60))
+			record := Record{content: content, timed: r.IntN(3) > 0, exact: r.IntN(3) > 0, Time: noon.Add(time.Duration(n%50*5+r.IntN(20)) * time.Second)}
+			if len(want.Seen) > 0 && r.IntN(3) == 0 {
+				record.content = want.Seen[r.IntN(len(want.Seen))].Hash
+			}
+			if r.IntN(2) == 0 {
+				record.id = "id"
+			}
+			records = append(records, record)
+		}
+		place := func(r *Record) Millis {
+			if !r.timed {
+				r.Time = noon
+			}
+			return ToMillis(r.Time)
+		}
+		old, oldSeen := got, slices.Clone(got.Seen)
+		fresh, equal := got.take(slices.Clone(records), before, place)
+		wantFresh, wantEqual := want.oracleTake(records, before, place)
+		for _, c := range []*Cursor{&got, &want} {
+			c.prune(Window{MaxSeen: 300}, at(0)+Millis(n%50*5000-60_000))
+		}
+		if !reflect.DeepEqual(fresh, wantFresh) || !reflect.DeepEqual(equal, wantEqual) || !reflect.DeepEqual(got, want) {
+			t.Fatalf("page %d (-want +got):\n%s\n%s", n, cmp.Diff(wantFresh, fresh, cmp.AllowUnexported(Record{})), cmp.Diff(want, got))
+		}
+		if !slices.Equal(old.Seen, oldSeen) {
+			t.Fatalf("page %d changed what the cursor before it holds", n)
+		}
+		if before = equal; r.IntN(3) == 0 {
+			before = nil
+		}
+	}
 }

@@ -1,7 +1,8 @@
 package duo
 
 import (
-	"fmt"
+	"encoding/binary"
+	"encoding/hex"
 	"strconv"
 	"strings"
 	"time"
@@ -105,14 +106,15 @@ func scalar(v jsontext.Value) string {
 // eventID is Duo's id with the hash of the content, since ids repeat across
 // different records. nth counts records that are equal in every byte, from 1.
 func (r Record) eventID(nth int) string {
-	s := fmt.Sprintf("%016x", r.content)
+	id := make([]byte, 0, 64)
 	if r.id != "" {
-		s = r.id + "-" + s
+		id = append(append(id, r.id...), '-')
 	}
+	id = hex.AppendEncode(id, binary.BigEndian.AppendUint64(nil, r.content))
 	if nth > 1 {
-		s += "-" + strconv.Itoa(nth)
+		id = strconv.AppendInt(append(id, '-'), int64(nth), 10)
 	}
-	return s
+	return string(id)
 }
 
 // layouts are the forms of time seen in Duo's records, white space removed.
