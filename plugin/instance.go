@@ -50,6 +50,7 @@ type instance struct {
 	lines   *lines
 	log     *slog.Logger
 	queue   *queue
+	parts   parts
 	// transport is what Duo is called through; nil until Start, unless a test
 	// sets it.
 	transport http.RoundTripper
@@ -123,6 +124,7 @@ func newInstance(name string, get option.Getter, l *lines, now time.Time) (*inst
 	return &instance{
 		name: name, options: o, lines: l, log: log,
 		queue:    q,
+		parts:    parts{size: min(batchPart, o.BatchSize)},
 		exporter: newExporter(o, q.size),
 		show:     func() {},
 		ledger:   checkpoint.NewLedger(o.Settle),
@@ -353,7 +355,6 @@ func (in *instance) poll(ctx context.Context, s *stream, host string) {
 // given up half-way, its first parts would come again when the account does.
 func (in *instance) deliverer(s *stream, host string) func(context.Context, []duo.Record, duo.Cursor) error {
 	enc := record.NewEncoder(record.Options{Format: in.options.Format, Exclude: in.options.Exclude, Version: version})
-	part := min(batchPart, in.options.BatchSize)
 	total, said := 0, false
 	return func(_ context.Context, records []duo.Record, c duo.Cursor) error {
 		ctx, key := in.ctx, s.key
@@ -365,14 +366,14 @@ func (in *instance) deliverer(s *stream, host string) func(context.Context, []du
 		}
 		for i, r := range records {
 			records[i] = duo.Record{} // a page that waits for room gives back what it can
-			if len(data) > 0 && len(data)+len(r.Raw) > part {
+			if len(data) > 0 && len(data)+len(r.Raw) > in.parts.size {
 				if err := in.queue.push(ctx, batch{stream: key, data: data, events: events}); err != nil {
 					return err
 				}
 				data, events = nil, 0
 			}
 			if data == nil {
-				data = make([]byte, 0, part+part/8)
+				data = in.parts.get()
 			}
 			data = enc.Append(data, record.Event{
 				Raw: r.Raw, Time: r.Time, EventType: s.log.EventType, Host: host, EventID: r.EventID, AccountID: key.Account,
@@ -380,12 +381,15 @@ func (in *instance) deliverer(s *stream, host string) func(context.Context, []du
 			events++
 		}
 		// A page of a few events must not hold the memory of a whole part.
-		return in.queue.push(ctx, batch{stream: key, data: bytes.Clone(data), events: events, cursor: &c})
+		last := batch{stream: key, data: bytes.Clone(data), events: events, cursor: &c}
+		in.parts.put(data)
+		return in.queue.push(ctx, last)
 	}
 }
 
-// Collect returns what Fluent Bit is to take now, in parts; nil for nothing,
-// after which no Release comes. Fluent Bit calls it once a second.
+// Collect returns what Fluent Bit is to take now, in parts that are good until
+// Release; nil for nothing, after which no Release comes. Fluent Bit calls it once
+// a second.
 func (in *instance) Collect(now time.Time) [][]byte {
 	in.show()
 	in.mu.Lock()
@@ -461,6 +465,9 @@ func (in *instance) Release(now time.Time) {
 		return
 	}
 	in.measure(in.handed)
+	for _, b := range in.handed {
+		in.parts.put(b.data)
+	}
 	in.handed = nil
 	if in.taken++; in.taken >= growAfter {
 		in.limit, in.taken = min(in.limit*2, in.options.BatchSize), 0

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"runtime/debug"
+	"sync"
 )
 
 // gcPercent is how much garbage may pile up, in percent of what lives, before it is
@@ -18,3 +19,29 @@ func saveMemory() {
 		debug.SetGCPercent(gcPercent)
 	}
 }
+
+// parts are buffers for encoded events that are used again: they are most of what
+// a backlog passes through, and each that is made anew is cleared, paged in and
+// collected.
+type parts struct {
+	size int // bytes that one is filled with, at most, but for the event that it begins with
+	pool sync.Pool
+}
+
+// get returns an empty buffer.
+func (p *parts) get() []byte {
+	if b, ok := p.pool.Get().(*[]byte); ok {
+		return (*b)[:0]
+	}
+	return make([]byte, 0, p.room())
+}
+
+// put takes a buffer back, unless it is not one of get, or has grown.
+func (p *parts) put(b []byte) {
+	if cap(b) == p.room() {
+		p.pool.Put(&b)
+	}
+}
+
+// room is a buffer's capacity: what is encoded can be larger than what Duo sent.
+func (p *parts) room() int { return p.size + p.size/8 }
