@@ -119,7 +119,7 @@ func newInstance(name string, get option.Getter, l *lines, now time.Time) (*inst
 	if err != nil {
 		return nil, err
 	}
-	q := newQueue(max(minQueue, 2*o.BatchSize))
+	q := newQueue(o.BatchSize + o.BatchSize/4 + 2*batchPart)
 	q.bell = l.bell
 	return &instance{
 		name: name, options: o, lines: l, log: log,
