@@ -614,3 +614,22 @@ func FuzzCursorJSON(f *testing.F) {
 		}
 	})
 }
+
+func TestCompactJSON(t *testing.T) {
+	big := benchCursor()
+	for _, c := range []Cursor{
+		{}, {Seen: []Seen{}}, {Seen: []Seen{{}}}, {Seen: []Seen{{At: -1, Hash: 1<<64 - 1}, {At: 1, Hash: 1}}, Known: 1},
+		{From: at(1), Next: "<null}>", Tail: "\xff", Equal: map[string]int{"b": 1, "a": 2}}, big,
+	} {
+		want, err := json.Marshal(c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, err := c.CompactJSON(); string(got) != string(want) || err != nil {
+			t.Errorf("%.300s (%v), want %.300s", got, err, want)
+		}
+	}
+	if len(big.Seen) == 0 {
+		t.Error("CompactJSON changed the cursor")
+	}
+}
