@@ -196,13 +196,19 @@ const blank = 1<<' ' | 1<<'\t' | 1<<'\n' | 1<<'\r'
 
 // string passes a string and returns it with its quotes.
 func (s *Scanner) string() []byte {
-	if s.Kind() != String {
+	if s.pos == len(s.text) || s.text[s.pos] != '"' {
 		s.Fail()
 		return nil
 	}
 	text, i, plain := s.text[s.pos:], 1, true
 	for {
-		if i = plainEnd(text, i); i == len(text) {
+		for ; i+8 <= len(text); i += 8 {
+			if odd := oddBytes(binary.LittleEndian.Uint64(text[i : i+8])); odd != 0 {
+				i += bits.TrailingZeros64(odd) / 8
+				break
+			}
+		}
+		if i >= len(text) {
 			break
 		}
 		switch c := text[i]; {
@@ -220,30 +226,20 @@ func (s *Scanner) string() []byte {
 		case c < ' ':
 			s.Fail()
 			return nil
-		default:
-			i, plain = i+1, false
+		default: // not ASCII, or one of the last seven bytes
+			i, plain = i+1, plain && c < 0x80
 		}
 	}
 	s.Fail()
 	return nil
 }
 
-// plainEnd returns where, from i on, the first byte of text stands that within a string is more than itself: a quote, a
-// backslash, a control character, or part of what is not ASCII. It looks at eight bytes at a time: the highest bit of
-// each byte of odd is set if that is such a one, if none before it is.
-func plainEnd(text []byte, i int) int {
+// oddBytes looks at eight bytes, the first of them the lowest, for one that is more than itself in a string: a quote, a
+// backslash, a control character, or part of what is not ASCII. Of the first of these the highest bit is set, of those before
+// it none.
+func oddBytes(w uint64) uint64 {
 	const each, high = 0x0101010101010101, 0x8080808080808080
-	for ; i+8 <= len(text); i += 8 {
-		w := binary.LittleEndian.Uint64(text[i : i+8])
-		quote, backslash := w^each*'"', w^each*'\\'
-		if odd := (w | (w - each*' ') | (quote - each) | (backslash - each)) & high; odd != 0 {
-			return i + bits.TrailingZeros64(odd)/8
-		}
-	}
-	for i < len(text) && text[i] >= ' ' && text[i] < 0x80 && text[i] != '"' && text[i] != '\\' {
-		i++
-	}
-	return i
+	return (w | (w - each*' ') | (w ^ each*'"' - each) | (w ^ each*'\\' - each)) & high
 }
 
 // escapeLen returns how many bytes the escape takes that text begins with, none if it is not one.

@@ -6,9 +6,12 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/go-cmp/cmp"
+
+	"duo_in/duo/duotest"
 )
 
 // token is what a walk finds: a name, a value that is no container, or what begins or ends one.
@@ -146,4 +149,16 @@ func FuzzScanner(f *testing.F) {
 		}
 	}
 	f.Fuzz(check)
+}
+
+// BenchmarkValue passes an authentication record as Duo writes it, of 1.7 KB.
+func BenchmarkValue(b *testing.B) {
+	text := duotest.NewRecords("authentication", 1, time.Unix(1771008980, 0), time.Unix(1771008981, 0), 1)[0]
+	b.SetBytes(int64(len(text)))
+	for b.Loop() {
+		s := New(text)
+		if s.Value(); !s.End() {
+			b.Fatal("not JSON")
+		}
+	}
 }
