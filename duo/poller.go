@@ -32,7 +32,8 @@ type Poller struct {
 	Cursor Cursor
 	// Deliver takes a page's fresh records, none for a page that brought only
 	// a cursor, and the cursor that follows them. It may block, which stops the
-	// calls, and fails only when its context has ended.
+	// calls, and fails only when its context has ended. The slice is its own: it
+	// may empty it, so as to let go of what is done.
 	Deliver func(context.Context, []Record, Cursor) error
 	// Logger gets a line when trouble begins and one when it ends.
 	Logger *slog.Logger
@@ -124,11 +125,14 @@ func (p *Poller) step(ctx context.Context) (time.Duration, error) {
 	p.recovered()
 	filedLate := p.late.note(p.Cursor, fresh, p.Window)
 	p.Stats.note(func(c *Counts) { c.Duplicates += uint64(next.Known); c.Late += uint64(filedLate) })
+	// Deliver may empty the records as it goes; nothing here holds on to the page.
+	records := len(page.Records)
+	cutOff := p.leftOut > 0 && slices.ContainsFunc(fresh, func(r Record) bool { return len(r.Raw) >= maxValue })
 	if err := p.Deliver(ctx, fresh, next); err != nil {
 		return 0, err
 	}
 	p.called(OK) // only now: a page over which Deliver panics, again and again, is no success
-	p.warn(next, len(page.Records), fresh)
+	p.warn(next, records, cutOff)
 	p.Cursor = next
 	if next.CaughtUp() {
 		// What had to be cut comes again with the overlap.
@@ -243,13 +247,13 @@ func (p *Poller) called(o Outcome) {
 }
 
 // warn says what the operator should know of a page that was delivered.
-// records is how many the page held, and fresh those that it brought.
-func (p *Poller) warn(next Cursor, records int, fresh []Record) {
+// records is how many the page held, and cutOff that one of those it brought was cut.
+func (p *Poller) warn(next Cursor, records int, cutOff bool) {
 	if p.missed != 0 {
 		p.Logger.Warn(p.Name + ": the checkpoint is older than the 180 days that Duo keeps; events before " + p.missed.String() + " that were not yet read are gone")
 		p.missed = 0
 	}
-	if p.leftOut > 0 && slices.ContainsFunc(fresh, func(r Record) bool { return len(r.Raw) >= maxValue }) {
+	if cutOff {
 		p.Logger.Error(fmt.Sprintf("%s: a record is larger than can be read: %d bytes of it are left out, the rest is delivered", p.Name, p.leftOut))
 	}
 	if text, ok := p.late.say(p.Window); ok {

@@ -113,6 +113,7 @@ func (r *reading) take(l duo.Log) func(context.Context, []duo.Record, duo.Cursor
 			r.events = append(r.events, rec.EventID)
 			r.times = append(r.times, rec.Time)
 		}
+		clear(records) // as the plugin does
 		var err error
 		r.stored, err = json.Marshal(c)
 		return err
