@@ -244,8 +244,25 @@ func (c Cursor) Params(l Log, now time.Time, pageSize int) url.Values {
 // and the records that were not received before. The error is [ErrPaging] for a
 // page that leads nowhere; then the cursor stays. now serves records without a
 // time.
+//
+// Records hold their page's memory. Where they are less than half of it they are
+// given their own, so that they hold at most twice their size.
 func (c Cursor) Advance(l Log, p Page, w Window, pageSize int, now time.Time) (Cursor, []Record, error) {
-	return l.paging.advance(c, p, w, pageSize, now)
+	next, fresh, err := l.paging.advance(c, p, w, pageSize, now)
+	if 2*size(fresh) < size(p.Records) {
+		for i := range fresh {
+			fresh[i].Raw = bytes.Clone(fresh[i].Raw)
+		}
+	}
+	return next, fresh, err
+}
+
+// size is how many bytes records have.
+func size(records []Record) (n int) {
+	for i := range records {
+		n += len(records[i].Raw)
+	}
+	return n
 }
 
 // begin is the lower bound of the call for a window's first page.

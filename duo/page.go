@@ -63,9 +63,9 @@ func offsetTime(next string) Millis {
 }
 
 // ParsePage reads the body of an answer: a response that holds the log's list
-// or is the list itself, and metadata within or beside it. The records keep
-// their bytes, unless the answer nests deeper than 10,000 levels: then what is
-// deeper is text. Errors are [ErrTooLarge], and [ErrNotPage] with what was odd.
+// or is the list itself, and metadata within or beside it. The records are
+// parts of the body, which must not change any more, unless the answer nests deeper
+// than 10,000 levels: then what is deeper is text. Errors are [ErrTooLarge], and [ErrNotPage] with what was odd.
 func ParsePage(l Log, body []byte) (Page, error) {
 	p, err := parsePage(l, body)
 	if tooDeep(err) {
@@ -197,7 +197,6 @@ func (p *pageParser) list() error {
 		if p.in.Bad() {
 			return nil
 		}
-		r.Raw = bytes.Clone(r.Raw)
 		p.page.Records = append(p.page.Records, r)
 	}
 	if p.in.Bad() && len(p.page.Records) == maxRecords {

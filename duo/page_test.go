@@ -114,21 +114,35 @@ func TestParsePageCutOffAnywhere(t *testing.T) {
 	}
 }
 
-// A record keeps nothing of its page in memory but its own bytes.
-func TestRecordsOwnTheirBytes(t *testing.T) {
-	body := []byte(`{"response":{"items":[{"activity_id":"a"},{"activity_id":"b"}]}}`)
-	p, err := ParsePage(logs[1], body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for i := range body {
-		body[i] = 'x'
-	}
-	if got := string(p.Records[1].Raw); got != `{"activity_id":"b"}` {
-		t.Errorf("a record changed with the body: %s", got)
-	}
-	if n := cap(p.Records[0].Raw); n > 2*len(p.Records[0].Raw)+16 {
-		t.Errorf("a record of %d bytes holds %d", len(p.Records[0].Raw), n)
+// Records hold the memory of their page, but only where they are most of it.
+func TestRecordsOfKnownPageOwnTheirBytes(t *testing.T) {
+	for _, tc := range []struct {
+		fresh int
+		own   bool
+	}{{100, false}, {60, false}, {40, true}, {1, true}, {0, true}} {
+		var minutes []float64
+		for i := range 100 {
+			minutes = append(minutes, float64(i)/100)
+		}
+		c := opened(t, 10, window)
+		if known := minutes[:100-tc.fresh]; len(known) > 0 {
+			var err error
+			if c, _, err = c.Advance(logs[1], pageOf(t, 0, known...), window, len(known), minute(60)); err != nil {
+				t.Fatal(err)
+			}
+			c.Next = ""
+		}
+		p := pageOf(t, 0, minutes...)
+		_, fresh, err := c.Advance(logs[1], p, window, len(minutes), minute(60))
+		if err != nil || len(fresh) != tc.fresh {
+			t.Fatalf("%d records, %v; want %d", len(fresh), err, tc.fresh)
+		}
+		for i, r := range fresh {
+			of := p.Records[len(p.Records)-len(fresh)+i].Raw
+			if own := &r.Raw[0] != &of[0]; own != tc.own || string(r.Raw) != string(of) {
+				t.Errorf("%d of 100 records are new, %q has memory of its own: %v, want %v", tc.fresh, r.Raw, own, tc.own)
+			}
+		}
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 
 // Record is one event as Duo sent it, and what is known about it.
 type Record struct {
-	Raw     []byte    // JSON, not changed in any way
+	Raw     []byte    // JSON, not changed in any way; a part of its page, see [Cursor.Advance]
 	Time    time.Time // Duo's own; where it has none that can be read, that of the record before it, else now
 	EventID string    // stable across reads: Duo's id and a hash of the content
 	id      string    // Duo's id, may be empty, may repeat
