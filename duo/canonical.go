@@ -169,11 +169,26 @@ func (c *canonical) scalar(text []byte, plain bool) {
 	switch {
 	case len(text) > maxSorted:
 		c.odd = true
-	case plain || !bytes.ContainsRune(text, '\\') && utf8.Valid(text):
+	case plain || onlyShort(text) && utf8.Valid(text):
 		c.text = append(c.text, text...)
 	default:
 		// The errors say only that there was something to replace by U+FFFD.
 		c.spare, _ = jsontext.AppendUnquote(c.spare[:0], text)
 		c.text, _ = jsontext.AppendQuote(c.text, c.spare)
+	}
+}
+
+// onlyShort reports whether a text has no escapes but those of two bytes that are
+// the shortest there are for what they stand for.
+func onlyShort(text []byte) bool {
+	for {
+		i := bytes.IndexByte(text, '\\')
+		if i < 0 {
+			return true
+		}
+		if bytes.IndexByte([]byte(`"\bfnrt`), text[i+1]) < 0 {
+			return false
+		}
+		text = text[i+2:]
 	}
 }
