@@ -137,7 +137,7 @@ func Closing(kind Kind) byte { return byte(kind) + 2 }
 
 // Name passes a member's name and the colon behind it, and returns the name as it is written, nil if there is none.
 func (s *Scanner) Name() []byte {
-	name := s.string()
+	name := s.Quoted()
 	if s.pos < len(s.text) && s.text[s.pos] == ':' {
 		s.pass(1)
 		return name
@@ -154,7 +154,7 @@ func (s *Scanner) Plain() bool { return s.plain }
 func (s *Scanner) Value() []byte {
 	switch kind := s.Kind(); kind {
 	case String:
-		return s.string()
+		return s.Quoted()
 	case Number:
 		return s.number()
 	case True:
@@ -194,8 +194,8 @@ func (s *Scanner) space() {
 // blank has a bit for each byte of white space.
 const blank = 1<<' ' | 1<<'\t' | 1<<'\n' | 1<<'\r'
 
-// string passes a string and returns it with its quotes.
-func (s *Scanner) string() []byte {
+// Quoted passes the string that comes next, which is Value's work too, and returns it with its quotes.
+func (s *Scanner) Quoted() []byte {
 	if s.pos == len(s.text) || s.text[s.pos] != '"' {
 		s.Fail()
 		return nil

@@ -162,3 +162,16 @@ func BenchmarkValue(b *testing.B) {
 		}
 	}
 }
+
+// BenchmarkMany passes many different ones.
+func BenchmarkMany(b *testing.B) {
+	texts := duotest.NewRecords("authentication", 1, time.Unix(1771008980, 0), time.Unix(1771008981, 0), 1000)
+	for b.Loop() {
+		for _, text := range texts {
+			s := New(text)
+			if s.Value(); !s.End() {
+				b.Fatal("not JSON")
+			}
+		}
+	}
+}

@@ -31,28 +31,33 @@ func (e *Encoder) appendJSON(dst []byte, ev Event) []byte {
 
 // appendValue appends the value that comes next; level is the one that it has if it is an object or a list.
 func (e *Encoder) appendValue(dst []byte, level int) []byte {
-	kind := e.in.Kind()
-	if isContainer(kind) {
-		if level <= maxLevel {
-			return e.appendContainer(dst, kind, level)
-		}
+	switch kind := e.in.Kind(); {
+	case kind == scan.String:
+		return e.appendQuoted(dst, e.in.Quoted())
+	case isContainer(kind) && level <= maxLevel:
+		return e.appendContainer(dst, kind, level)
+	case isContainer(kind):
 		e.part = appendCompact(e.part[:0], &e.in)
 		return appendString(dst, e.part)
+	default:
+		return appendScalar(dst, kind, e.in.Value())
 	}
-	text := e.in.Value()
-	switch kind {
-	case scan.Null:
-		return append(dst, nilByte)
-	case scan.False:
-		return append(dst, falseByte)
-	case scan.True:
-		return append(dst, trueByte)
-	case scan.String:
-		return e.appendQuoted(dst, text)
-	case scan.Number:
+}
+
+// appendScalar appends a number, true, false or null; nothing for what is not JSON.
+func appendScalar(dst []byte, kind scan.Kind, text []byte) []byte {
+	switch {
+	case text == nil:
+		return dst
+	case kind == scan.Number:
 		return appendNumber(dst, text)
+	case kind == scan.True:
+		return append(dst, trueByte)
+	case kind == scan.False:
+		return append(dst, falseByte)
+	default:
+		return append(dst, nilByte)
 	}
-	return dst // not JSON
 }
 
 // appendContainer appends the object or list of this level that comes next.

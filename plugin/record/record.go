@@ -104,6 +104,8 @@ type Encoder struct {
 	value  string
 	packed []byte
 
+	repeated [len(added)]packedValue // the last event's
+
 	// Reused from event to event: the record without what is excluded, one name, one part as text, one line.
 	kept, name, part, line []byte
 }
@@ -246,12 +248,32 @@ func (e *Encoder) appendAdded(dst []byte, ev Event, has keySet) (_ []byte, n int
 		if has[i] || key.optional && value == "" {
 			continue
 		}
-		e.value = strings.ToValidUTF8(value, "\uFFFD")
 		dst = append(dst, key.packed...)
-		dst = e.appendPacked(dst, &e.value)
+		dst = e.appendAddedValue(dst, value, &e.repeated[i])
 		n++
 	}
 	return dst, n
+}
+
+// packedValue is the value of an added key in msgpack.
+type packedValue struct {
+	value  string
+	packed []byte
+}
+
+// appendAddedValue appends an added key's value. All but the event_id are the same for event after event, so that the last
+// one is kept, as long as it is short.
+func (e *Encoder) appendAddedValue(dst []byte, value string, last *packedValue) []byte {
+	const most = 256
+	if last.packed != nil && value == last.value {
+		return append(dst, last.packed...)
+	}
+	e.value = strings.ToValidUTF8(value, "\uFFFD")
+	start := len(dst)
+	if dst = e.appendPacked(dst, &e.value); len(value) <= most {
+		last.value, last.packed = value, append(last.packed[:0], dst[start:]...)
+	}
+	return dst
 }
 
 // EventTime is Fluent Bit's msgpack extension of type 0: seconds and nanoseconds, each in 32 bits, big endian.
