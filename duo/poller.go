@@ -35,6 +35,9 @@ type Poller struct {
 	// calls, and fails only when its context has ended. The slice is its own: it
 	// may empty it, so as to let go of what is done.
 	Deliver func(context.Context, []Record, Cursor) error
+	// Room, if it is set, waits until another page is wanted, so that none is held
+	// that Deliver cannot take. Its error is the context's.
+	Room func(context.Context) error
 	// Logger gets a line when trouble begins and one when it ends.
 	Logger *slog.Logger
 	// Name stands for the stream in log lines; the log's own if empty.
@@ -86,6 +89,11 @@ func (p *Poller) Run(ctx context.Context) error {
 // step makes one call and returns how long to wait for the next. The error is
 // the context's.
 func (p *Poller) step(ctx context.Context) (time.Duration, error) {
+	if p.Room != nil {
+		if err := p.Room(ctx); err != nil {
+			return 0, err
+		}
+	}
 	place, err := p.Gate.enter(ctx, p.hung)
 	if err != nil {
 		return 0, err

@@ -32,8 +32,8 @@ func TestBell(t *testing.T) {
 		s.collected(k)
 		rings(false, "it was released")
 
-		s.feed(k, 3<<19) // two are more than batch_size
-		s.feed(k, 3<<19)
+		s.feed(k, 5<<18) // two are more than batch_size
+		s.feed(k, 5<<18)
 		s.collected(k)
 		rings(true, "more waits than one batch")
 		s.collected(k)

@@ -338,6 +338,7 @@ func (in *instance) poll(ctx context.Context, s *stream, host string) {
 	p := &duo.Poller{
 		Name: s.name, Log: s.log, Window: in.options.Window, Cursor: s.cursor, Logger: in.log, Gate: in.gate, Stats: &s.meter.Stats,
 		Client:  duo.NewClient(keys, in.transport, in.options.Timeout, userAgent()),
+		Room:    in.queue.wants,
 		Deliver: in.deliverer(s, host),
 	}
 	defer func() {

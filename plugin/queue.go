@@ -55,16 +55,35 @@ func (q *queue) size() int {
 // push appends a batch. It blocks while the queue is full, but an empty queue
 // takes one batch of any size. The error is the context's.
 func (q *queue) push(ctx context.Context, b batch) error {
+	added := false
+	err := q.when(ctx, func() bool {
+		if added = q.bytes == 0 || q.bytes+b.size() <= q.max; added {
+			q.append(b)
+		}
+		return added
+	})
+	if added {
+		q.bell.ring()
+	}
+	return err
+}
+
+// wants waits until the queue is less than four fifths full, which is what a
+// callback takes: else a page waits beside it. The error is the context's.
+func (q *queue) wants(ctx context.Context) error {
+	return q.when(ctx, func() bool { return q.bytes < q.max/5*4 })
+}
+
+// when waits until ok holds, which is called with mu held. The error is the
+// context's.
+func (q *queue) when(ctx context.Context, ok func() bool) error {
 	for {
 		q.mu.Lock()
-		if q.bytes == 0 || q.bytes+b.size() <= q.max {
-			q.append(b)
-			q.mu.Unlock()
-			q.bell.ring()
+		done, room := ok(), q.room
+		q.mu.Unlock()
+		if done {
 			return ctx.Err()
 		}
-		room := q.room
-		q.mu.Unlock()
 		select {
 		case <-ctx.Done():
 			return ctx.Err()

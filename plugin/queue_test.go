@@ -261,3 +261,34 @@ func bytesOf(batches []batch) (n int) {
 	}
 	return n
 }
+
+// TestWants: no page is fetched while a callback's batch waits.
+func TestWants(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue(100)
+		ctx, cancel := context.WithCancel(t.Context())
+		defer cancel()
+		fill(t, q, events("a", 79))
+		if err := q.wants(ctx); err != nil {
+			t.Fatalf("79 of 100 bytes: %v", err)
+		}
+		fill(t, q, events("a", 1))
+		got := make(chan error, 1)
+		go func() { got <- q.wants(ctx) }()
+		synctest.Wait()
+		select {
+		case err := <-got:
+			t.Fatalf("80 of 100 bytes: wanted, %v", err)
+		default:
+		}
+		q.take(79)
+		if err := <-got; err != nil {
+			t.Errorf("1 of 100 bytes: %v", err)
+		}
+		fill(t, q, events("a", 99))
+		cancel()
+		if err := q.wants(ctx); err != context.Canceled {
+			t.Errorf("full, and at its end: %v", err)
+		}
+	})
+}
