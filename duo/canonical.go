@@ -78,6 +78,8 @@ func (c *canonical) value(s *scan.Scanner) {
 	switch {
 	case c.odd:
 		s.Value()
+	case kind == scan.String:
+		c.scalar(s.Quoted(), s.Plain())
 	case kind == scan.Object:
 		o := c.open()
 		for more := s.Enter(); more; more = s.Next(kind) {
@@ -106,7 +108,8 @@ func (c *canonical) name(s *scan.Scanner, o *object) (literal []byte) {
 		return literal
 	}
 	m := member{start: len(c.text), nameEnd: len(c.text) + len(literal)}
-	c.text = append(append(c.text, literal...), ':')
+	c.text = append(c.text, literal...)
+	c.text = append(c.text, ':')
 	if n := len(c.members); n > o.first {
 		o.unsorted = o.unsorted || c.compare(c.members[n-1], m) >= 0
 	}

@@ -316,7 +316,10 @@ func (c *Cursor) take(records []Record, before map[string]int, place func(*Recor
 		hashes[i] = r.content + uint64(nths[i]-1)*0x9e3779b97f4a7c15
 	}
 	known := c.known(hashes)
-	var added []Seen
+	if news := len(records) - len(known); news > 0 {
+		fresh = make([]Record, 0, news)
+	}
+	added := make([]Seen, 0, cap(fresh))
 	again := map[uint64]Millis{} // where known records are that have no place of their own
 	c.Known = 0
 	var r Record // out here, since place makes it escape

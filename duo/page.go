@@ -197,6 +197,10 @@ func (p *pageParser) list() error {
 		if p.in.Bad() {
 			return nil
 		}
+		if p.page.Records == nil {
+			// About as many as are to come, as far as this is a usual page.
+			p.page.Records = make([]Record, 0, min(1000, 1+2*p.in.Left()/len(r.Raw)))
+		}
 		p.page.Records = append(p.page.Records, r)
 	}
 	if p.in.Bad() && len(p.page.Records) == maxRecords {

@@ -82,6 +82,9 @@ func (s *Scanner) Fail() {
 // Pos is where in the text what comes next begins.
 func (s *Scanner) Pos() int { return s.pos }
 
+// Left is how many bytes are still to come.
+func (s *Scanner) Left() int { return len(s.text) - s.pos }
+
 // Since is the text from a position to the end of what was passed last.
 func (s *Scanner) Since(pos int) []byte {
 	if s.bad {
