@@ -67,6 +67,17 @@ func BuildCHost(ctx context.Context, dir string, flags ...string) (path string, 
 	return buildCHost(ctx, filepath.Join(dir, "flbhost"), flags...)
 }
 
+// BuildFake compiles a plugin in C into dir/fake.so: numbered records, by which
+// a host alone is tested and measured. It needs $FAKE_JOURNAL, see fake.c.
+func BuildFake(ctx context.Context, dir string) (so string, err error) {
+	root, err := moduleRoot(ctx)
+	if err != nil {
+		return "", err
+	}
+	source := filepath.Join(root, "internal", "flbtest", "testdata", "fake.c")
+	return compileC(ctx, source, filepath.Join(dir, "fake.so"), "-shared", "-fPIC")
+}
+
 const hostSource = "plugin/testdata/flbhost/host.c"
 
 func buildCHost(ctx context.Context, target string, flags ...string) (string, error) {

@@ -30,10 +30,7 @@ func TestMain(m *testing.M) {
 
 var (
 	cHost = sync.OnceValues(func() (string, error) { return BuildCHost(context.Background(), buildDir) })
-	fake  = sync.OnceValues(func() (string, error) {
-		target := filepath.Join(buildDir, "fake.so")
-		return compileC(context.Background(), filepath.Join("testdata", "fake.c"), target, "-shared", "-fPIC")
-	})
+	fake  = sync.OnceValues(func() (string, error) { return BuildFake(context.Background(), buildDir) })
 )
 
 // built skips the test where there is no C compiler.

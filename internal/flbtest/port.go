@@ -21,11 +21,20 @@ var nextPort atomic.Uint32
 
 func init() { nextPort.Store(rand.Uint32N(ports)) }
 
-// FreePort returns a port of the loopback interface that nothing listens on, by
-// TCP or UDP, for a program that can only be told one. Nobody is given it by
-// chance until that program has it.
+// FreePort is FindPort for a test, which it ends if there is none.
 func FreePort(t testing.TB) int {
 	t.Helper()
+	port, err := FindPort()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return port
+}
+
+// FindPort returns a port of the loopback interface that nothing listens on, by
+// TCP or UDP, for a program that can only be told one. Nobody is given it by
+// chance until that program has it.
+func FindPort() (int, error) {
 	for range ports {
 		port := firstPort + int(nextPort.Add(1)%ports)
 		addr := fmt.Sprintf("127.0.0.1:%d", port)
@@ -39,8 +48,7 @@ func FreePort(t testing.TB) int {
 			continue
 		}
 		defer pc.Close()
-		return port
+		return port, nil
 	}
-	t.Fatalf("no port of %d to %d is free", firstPort, firstPort+ports-1)
-	return 0
+	return 0, fmt.Errorf("no port of %d to %d is free", firstPort, firstPort+ports-1)
 }

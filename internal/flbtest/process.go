@@ -44,7 +44,7 @@ func Start(kind Kind, bin string, s Spec) (*Process, error) {
 		return nil, fmt.Errorf("start %v: a Config is for Fluent Bit only", kind)
 	}
 	paths := []*string{&s.Dir, &bin}
-	if s.Plugin != LinkedIn {
+	if s.Plugin != LinkedIn && s.Plugin != "" {
 		paths = append(paths, &s.Plugin)
 	}
 	for _, path := range paths {
@@ -61,7 +61,10 @@ func Start(kind Kind, bin string, s Spec) (*Process, error) {
 	args := append(slices.Clone(s.Platform.run), bin, config)
 	p := &Process{kind: kind, cmd: exec.Command(args[0], args[1:]...), done: make(chan struct{}), noSignals: s.Platform.Windows()}
 	if kind == FluentBit {
-		p.cmd.Args = []string{bin, "-e", s.Plugin, "-c", config}
+		p.cmd.Args = []string{bin, "-c", config}
+		if s.Plugin != "" {
+			p.cmd.Args = []string{bin, "-e", s.Plugin, "-c", config}
+		}
 		if s.HotReload {
 			p.cmd.Args = append(p.cmd.Args, "-Y")
 		}

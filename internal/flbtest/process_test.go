@@ -26,6 +26,7 @@ func TestSpecIsChecked(t *testing.T) {
 	}{
 		{"good", func(*Spec) {}, ""},
 		{"no plugin", func(s *Spec) { s.Plugin = "" }, "are required"},
+		{"Fluent Bit alone", func(s *Spec) { *s = Spec{Dir: "/d", Config: "[SERVICE]", ConfigName: "a.conf"} }, ""},
 		{"no input", func(s *Spec) { s.Inputs = nil }, "are required"},
 		{"reserved name", func(s *Spec) { s.Plugin = "/p/flb-duo.so" }, "reserves the prefix"},
 		{"tag with a slash", func(s *Spec) { s.Inputs[0].Tag = "../a" }, `tag "../a"`},
@@ -49,7 +50,7 @@ func TestSpecIsChecked(t *testing.T) {
 
 func TestConfig(t *testing.T) {
 	s := Spec{
-		Plugin: "/p/duo_in.so", Dir: "/d", OldLayout: true, Grace: 1500 * time.Millisecond,
+		Plugin: "/p/duo_in.so", Dir: "/d", OldLayout: true, Grace: 1500 * time.Millisecond, LogCollects: true,
 		Inputs:  []Input{{Tag: "a", Options: []Option{{"logs", "telephony, activity"}, {"logs", "again"}}}},
 		Service: []Option{{"storage.sync", "full"}},
 	}
@@ -63,6 +64,8 @@ func TestConfig(t *testing.T) {
     hot_reload off
     grace_ms 1500
     collect_ms 1000
+    drain_ms 250
+    times on
 [input]
     name duo
     tag a
@@ -176,7 +179,7 @@ func TestUsage(t *testing.T) {
 	u, err := p.Usage()
 	s.check(err)
 	// stdin, stdout and stderr, two of the signals' pipe, two of the mailbox, one file; others may be inherited
-	if u.Files < 8 || u.Files > 40 || u.Threads != 2 || u.Resident < 100<<10 || u.Resident > 50<<20 || u.Peak < u.Resident {
+	if u.Files < 8 || u.Files > 40 || u.Threads != 2 || u.Resident < 100<<10 || u.Resident > 50<<20 || u.Peak < u.Resident || u.CPU <= 0 || u.CPU > time.Minute {
 		t.Errorf("got %+v", u)
 	}
 	s.stop(p)

@@ -39,7 +39,7 @@ type Input struct {
 }
 
 // Spec is one scenario. Plugin, Dir and at least one input, or a Config, are
-// required.
+// required; with a Config, Fluent Bit can be alone, without a Plugin.
 type Spec struct {
 	Plugin string // path of duo_in.so, or LinkedIn
 	Dir    string // configuration, out/ and storage/; kept from one start to the next
@@ -59,6 +59,8 @@ type Spec struct {
 	Platform Platform // C host: another than this machine's, by what runs its programs here
 
 	CollectEvery time.Duration // C host: how often the plugin is asked; 0 is 1 s, as in Fluent Bit
+	DrainEvery   time.Duration // C host: how often the main thread takes what was collected; 0 is 250 ms, as in Fluent Bit
+	LogCollects  bool          // C host: log how long each call of the collect callback took, and how many bytes it brought
 	OldLayout    bool          // C host: be Fluent Bit before 4.1
 	Metrics      string        // C host: off for one that counts no records, half for one that counts wrong; "" is on
 	PauseOwn     bool          // C host: a pause stops the paused input's collector, not the last one's as in Fluent Bit
@@ -79,7 +81,7 @@ const pluginName = "duo"
 var tagPattern = regexp.MustCompile(`^[A-Za-z0-9._-]+$`)
 
 func (s Spec) validate() error {
-	if s.Plugin == "" || s.Dir == "" || len(s.Inputs) == 0 && s.Config == "" {
+	if s.Dir == "" || s.Config == "" && (s.Plugin == "" || len(s.Inputs) == 0) {
 		return errors.New("spec: Plugin, Dir and at least one input, or a Config, are required")
 	}
 	if (s.Config == "") != (s.ConfigName == "") || strings.Contains(s.ConfigName, "/") {
@@ -149,9 +151,9 @@ func (s Spec) cHostConfig() []byte {
 		}
 		return no
 	}
-	ms := func(d time.Duration) string {
+	ms := func(d, usual time.Duration) string {
 		if d <= 0 {
-			d = time.Second
+			d = usual
 		}
 		return fmt.Sprint(max(d.Milliseconds(), 1))
 	}
@@ -163,8 +165,10 @@ func (s Spec) cHostConfig() []byte {
 		{"pause", choose(s.PauseOwn, "own", "last")},
 		{"metrics", cmp.Or(s.Metrics, "on")},
 		{"hot_reload", choose(s.HotReload, "on", "off")},
-		{"grace_ms", ms(s.Grace)},
-		{"collect_ms", ms(s.CollectEvery)},
+		{"grace_ms", ms(s.Grace, time.Second)},
+		{"collect_ms", ms(s.CollectEvery, time.Second)},
+		{"drain_ms", ms(s.DrainEvery, 250*time.Millisecond)},
+		{"times", choose(s.LogCollects, "on", "off")},
 	})
 	for _, in := range s.Inputs {
 		c.section("input", []Option{{"name", pluginName}, {"tag", in.Tag}}, in.Options)

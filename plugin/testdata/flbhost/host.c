@@ -20,6 +20,8 @@
  *     hot_reload  off
  *     pause       last | own
  *     metrics     on | off | half
+ *     drain_ms    250, how often the main thread empties the rings
+ *     times       off | on, a log line of each call of the collect callback: its time, and the bytes that it brought
  *
  * plugin self is one that is linked into the host: Go's race detector does not work in a library that is loaded later.
  * layout old is Fluent Bit before 4.1: a context without coll_fd, and no ...Ctx callbacks. pause says whose collector a
@@ -74,7 +76,6 @@
 #endif
 
 enum {
-    DRAIN_MS = 250,      /* how often the main thread empties the rings */
     RING_SLOTS = 1024,
     RING_TRIES = 10,
     RING_TRY_MS = 100,
@@ -197,8 +198,8 @@ enum message { RUN = 'R', PAUSE = 'p', RESUME = 'r', STOP = 's', EXIT = 'x' };
 
 struct pipeline { /* one reading of the configuration, and what runs by it */
     char *plugin_path, *out;
-    bool old_layout, hot_reload, pause_own, no_metrics, half_counted;
-    long grace_ms, collect_ms;
+    bool old_layout, hot_reload, pause_own, no_metrics, half_counted, times;
+    long grace_ms, collect_ms, drain_ms;
     int log_level;
     struct input *inputs[MAX_INPUTS];
     size_t count;
@@ -540,6 +541,8 @@ static bool config_meaning(struct pipeline *pl, const char *path, const struct p
     pl->hot_reload = is_value(property(service, "hot_reload"), "on");
     pl->grace_ms = parse_positive(property(service, "grace_ms"), 1000);
     pl->collect_ms = parse_positive(property(service, "collect_ms"), 1000);
+    pl->drain_ms = parse_positive(property(service, "drain_ms"), 250);
+    pl->times = is_value(property(service, "times"), "on");
     pl->log_level = parse_level(property(service, "log_level"), 3);
     for (size_t i = 0; i < pl->count; i++) {
         struct input *in = pl->inputs[i];
@@ -994,8 +997,13 @@ static void collect(struct input *in)
     struct plugin *p = pl->plugin;
     void *data = NULL;
     size_t size = 0;
+    double start = now_ms();
     int result = !pl->old_layout && p->collect_ctx ? p->collect_ctx(*remote_context(in), &data, &size)
                                                    : p->collect(&data, &size);
+    if (pl->times) {
+        double took = now_ms() - start;
+        log_line(3, "flbhost: collect of %s took %.0f us for %zu bytes", in->tag, took * 1e3, size);
+    }
     if (size == 0 || result == -1) {
         return;
     }
@@ -1254,7 +1262,7 @@ static void pipeline_stop(struct pipeline *pl, int hot)
     pl->hot_exit = hot;
     pause_all(pl);
     double end = next_tick(pl->grace_ms);
-    for (double next; (next = next_tick(DRAIN_MS)) < end;) {
+    for (double next; (next = next_tick(pl->drain_ms)) < end;) {
         sleep_ms(left_ms(next));
         drain(pl);
     }
@@ -1371,7 +1379,7 @@ static bool read_commands(struct pipeline **pl, const char *path)
 static void serve(struct pipeline **pl, const char *path)
 {
     struct pollfd fds[2] = {{signal_pipe[0], POLLIN, 0}, {commands, POLLIN, 0}};
-    double next = next_tick(DRAIN_MS);
+    double next = next_tick((*pl)->drain_ms);
     for (;;) {
         int ready = poll(fds, 2, left_ms(next));
         if (ready > 0 && fds[0].revents) {
@@ -1382,7 +1390,7 @@ static void serve(struct pipeline **pl, const char *path)
         }
         if (now_ms() >= next) {
             drain(*pl);
-            next = next_tick(DRAIN_MS);
+            next = next_tick((*pl)->drain_ms);
         }
     }
 }
