@@ -39,9 +39,10 @@ var uses = map[string][]string{
 	"internal/scan":    {},
 	"internal/docs":    {"duo"}, // the README repeats its table of logs
 
-	"internal/scenario": {"duo", "plugin/record"}, // what arrives is compared with what they make
-	"internal/siem":     {"plugin/record"},        // so it is here
-	"internal/*":        doubles,                  // these look at the product from outside
+	"internal/bench":    {"duo", "plugin/record", "duo/duotest", "internal/flbtest"}, // measures the product's share of the work
+	"internal/scenario": {"duo", "plugin/record"},                                    // what arrives is compared with what they make
+	"internal/siem":     {"plugin/record"},                                           // so it is here
+	"internal/*":        doubles,                                                     // these look at the product from outside
 }
 
 // doubles stand for Duo, for Fluent Bit and for who receives from it. Every test may use them.

@@ -1,0 +1,182 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"duo_in/internal/flbtest"
+)
+
+// quickly is how often the C host asks where it stands for one that asks once a
+// second, so that a run of many records is short. Its main thread empties its
+// ring as often, so that no more than a batch waits there.
+const quickly = 25 * time.Millisecond
+
+// held is what a process holds.
+type held struct {
+	rest int64 // bytes resident once it has come to rest
+	peak int64 // the most that was resident
+	most int   // events that had gone through
+}
+
+// measureMemory shows what duo_in holds in the C host at default options after
+// more and more events, and what is the hosts' own.
+func measureMemory(ctx context.Context, l *lab) ([]row, error) {
+	counts := l.scale.memory
+	duo, err := startDuo(ctx, duoTask{Dir: l.dir, Backlogs: tenant(slices.Max(counts), time.Now())})
+	if err != nil {
+		return nil, err
+	}
+	defer duo.end()
+	var runs []held
+	var told []string
+	for _, n := range counts {
+		since, all := duo.since(n)
+		h, err := l.holds(ctx, setting{kind: flbtest.CHost, duo: duo, collectEvery: quickly, options: []flbtest.Option{opt("since", since)}}, all)
+		if err != nil {
+			return nil, err
+		}
+		l.say("after %s records %s resident, at most %s", thousands(float64(all)), megabytes(h.rest), megabytes(h.peak))
+		runs = append(runs, h)
+		told = append(told, fmt.Sprintf("%s after %s events", megabytes(h.rest), thousands(float64(h.most))))
+	}
+	empty, err := l.holds(ctx, setting{kind: flbtest.CHost, options: []flbtest.Option{opt("limit", "1")}}, 1)
+	if err != nil {
+		return nil, err
+	}
+	first, last := runs[0], runs[len(runs)-1]
+	growth := last.rest - first.rest
+	peak := slices.MaxFunc(runs, func(a, b held) int { return int(a.peak - b.peak) }).peak
+	return []row{
+		{
+			What: "memory in the C host at default options", Budget: "at most 40 MB resident, at its peak",
+			Verdict:  budget{required: 40}.judge(float64(peak) / (1 << 20)),
+			Measured: fmt.Sprintf("%s at its peak while catching up; %s; the C host alone holds %s", megabytes(peak), strings.Join(told, ", "), megabytes(empty.rest)),
+			How:      fmt.Sprintf("VmHWM, and VmRSS at rest; authentication events of 1.7 KB, a tenth as many of activity and telephony; the C host asks every %v", quickly),
+		},
+		{
+			What: "its growth with the number of events", Budget: "at most 4 MB", Verdict: budget{required: 4}.judge(float64(growth) / (1 << 20)),
+			Measured: fmt.Sprintf("%s from %s events to %s", megabytes(growth), thousands(float64(first.most)), thousands(float64(last.most))),
+			How:      "as above, at rest",
+		},
+	}, nil
+}
+
+// settles is how long a process is at rest when its memory is looked at: the
+// median of several looks in this time.
+const settles = 3 * time.Second
+
+// holds brings n records through and looks at what the host then holds.
+func (l *lab) holds(ctx context.Context, s setting, n int) (held, error) {
+	h, err := l.start(s)
+	if err != nil {
+		return held{}, err
+	}
+	defer h.Kill()
+	if _, err := h.through(ctx, n); err != nil {
+		return held{}, err
+	}
+	u, err := h.rests(ctx)
+	return held{int64(u.Resident), int64(u.Peak), n}, err
+}
+
+// rests is what the host holds over some time, its memory the median.
+func (h *host) rests(ctx context.Context) (flbtest.Usage, error) {
+	var resident []float64
+	var last flbtest.Usage
+	for range 10 {
+		if err := wait(ctx, settles/10); err != nil {
+			return last, err
+		}
+		u, err := h.Usage()
+		if err != nil {
+			return last, err
+		}
+		last = u
+		resident = append(resident, float64(u.Resident))
+	}
+	last.Resident = int64(median(resident))
+	return last, nil
+}
+
+// measureOutage shows that memory stays where it is while nothing can be
+// delivered: in the C host, which is paused, and in Fluent Bit, whose output is
+// down.
+func measureOutage(ctx context.Context, l *lab) ([]row, error) {
+	duo, err := startDuo(ctx, duoTask{Dir: l.dir, Backlogs: tenant(l.scale.records, time.Now())})
+	if err != nil {
+		return nil, err
+	}
+	defer duo.end()
+	port, err := flbtest.FindPort()
+	if err != nil {
+		return nil, err
+	}
+	since, _ := duo.since(l.scale.records)
+	down := []flbtest.Option{opt("name", "tcp"), opt("host", "127.0.0.1"), opt("port", fmt.Sprint(port)), opt("retry_limit", "no_limits")}
+	beds := []struct {
+		what string
+		setting
+		begin func(*host) error
+	}{
+		{
+			"the C host, paused", setting{kind: flbtest.CHost, collectEvery: quickly},
+			func(h *host) error { return h.Command(ctx, "pause "+tag) },
+		},
+		{
+			l.version + ", an output that is down, mem_buf_limit 5M", setting{kind: flbtest.FluentBit, output: down},
+			func(*host) error { return nil },
+		},
+	}
+	var rows []row
+	for _, b := range beds {
+		if b.kind == flbtest.FluentBit && l.fluentBit == "" {
+			continue
+		}
+		b.duo, b.options = duo, []flbtest.Option{opt("since", since)}
+		if b.kind == flbtest.FluentBit {
+			b.options = append(b.options, opt("mem_buf_limit", "5M"))
+		}
+		growth, at, err := l.outage(ctx, b.setting, b.begin)
+		if err != nil {
+			return nil, err
+		}
+		l.say("%s: %s, %+.1f MB during the outage", b.what, megabytes(at), growth)
+		rows = append(rows, row{
+			What: "memory in an outage of the output, in " + b.what, Budget: "flat: at most 2 MB more", Verdict: budget{required: 2}.judge(growth),
+			Measured: fmt.Sprintf("%s, %+.1f MB in %v", megabytes(at), growth, l.scale.outage),
+			How:      "VmRSS at rest, once the queue is full, and at the end of the outage",
+		})
+	}
+	return rows, nil
+}
+
+// outage is by how many MB the memory of a host grows during an outage, and the
+// bytes that it holds at its end.
+func (l *lab) outage(ctx context.Context, s setting, begin func(*host) error) (growth float64, at int64, err error) {
+	h, err := l.start(s)
+	if err != nil {
+		return 0, 0, err
+	}
+	defer h.Kill()
+	if err := errors.Join(h.WaitReady(ctx), begin(h)); err != nil {
+		return 0, 0, err
+	}
+	// The queue is full in less than this, and what is read ahead of it is there.
+	if err := wait(ctx, 6*time.Second); err != nil {
+		return 0, 0, err
+	}
+	before, err := h.rests(ctx)
+	if err != nil {
+		return 0, 0, err
+	}
+	if err := wait(ctx, l.scale.outage); err != nil {
+		return 0, 0, err
+	}
+	after, err := h.rests(ctx)
+	return float64(after.Resident-before.Resident) / (1 << 20), after.Resident, err
+}
