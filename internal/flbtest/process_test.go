@@ -188,6 +188,19 @@ func TestUsage(t *testing.T) {
 	}
 }
 
+// The fake plugin's first call brings three records of about 50 bytes each.
+func TestCollects(t *testing.T) {
+	s := newScenario(t, CHost, numbered("a", Option{"batch", "3"}, Option{"limit", "3"}), numbered("b", Option{"limit", "1"}))
+	s.spec.LogCollects = true
+	p := s.startReady()
+	s.until("both are delivered", func() bool { return len(s.records("a")) == 3 && len(s.records("b")) == 1 })
+	s.stop(p)
+	all := p.Collects("a")
+	if len(all) != 1 || all[0].Bytes < 120 || all[0].Bytes > 240 || all[0].Took > time.Minute || all[0].Busy > all[0].Took+time.Millisecond {
+		t.Errorf("got %+v, want one call of about 150 bytes", all)
+	}
+}
+
 func TestOutputIsBounded(t *testing.T) {
 	var o output
 	line := []byte(strings.Repeat("x", 1023) + "\n")

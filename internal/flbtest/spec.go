@@ -60,7 +60,7 @@ type Spec struct {
 
 	CollectEvery time.Duration // C host: how often the plugin is asked; 0 is 1 s, as in Fluent Bit
 	DrainEvery   time.Duration // C host: how often the main thread takes what was collected; 0 is 250 ms, as in Fluent Bit
-	LogCollects  bool          // C host: log how long each call of the collect callback took, and how many bytes it brought
+	LogCollects  bool          // C host: log each call of the collect callback that brought something, see Process.Collects
 	OldLayout    bool          // C host: be Fluent Bit before 4.1
 	Metrics      string        // C host: off for one that counts no records, half for one that counts wrong; "" is on
 	PauseOwn     bool          // C host: a pause stops the paused input's collector, not the last one's as in Fluent Bit

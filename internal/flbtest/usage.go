@@ -5,6 +5,8 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"regexp"
+	"strconv"
 	"time"
 )
 
@@ -55,4 +57,29 @@ func (p *Process) CPU() (time.Duration, error) {
 		return 0, fmt.Errorf("processor time of %v: %w", p.kind, err)
 	}
 	return cpu, nil
+}
+
+// Collect is a call of the collect callback that brought something.
+type Collect struct {
+	Took  time.Duration
+	Busy  time.Duration // of Took, how long its thread was on the processor
+	Bytes int
+}
+
+var collect = regexp.MustCompile(`flbhost: collect of (\S+) took (\d+) us, busy (\d+) us, for (\d+) bytes`)
+
+// Collects returns the calls for a tag that the C host has logged, with
+// LogCollects, as far as the log is kept: about the last 40,000.
+func (p *Process) Collects(tag string) (all []Collect) {
+	for _, m := range collect.FindAllStringSubmatch(p.Log(), -1) {
+		if m[1] != tag {
+			continue
+		}
+		var n [3]int64
+		for i := range n {
+			n[i], _ = strconv.ParseInt(m[2+i], 10, 64) // digits, at most 18 of them
+		}
+		all = append(all, Collect{time.Duration(n[0]) * time.Microsecond, time.Duration(n[1]) * time.Microsecond, int(n[2])})
+	}
+	return all
 }

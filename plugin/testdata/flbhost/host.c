@@ -21,7 +21,8 @@
  *     pause       last | own
  *     metrics     on | off | half
  *     drain_ms    250, how often the main thread empties the rings
- *     times       off | on, a log line of each call of the collect callback: its time, and the bytes that it brought
+ *     times       off | on, a log line of each call of the collect callback that brought something: how long it took, of
+ *                 which the thread was on the processor, and how many bytes there were
  *
  * plugin self is one that is linked into the host: Go's race detector does not work in a library that is loaded later.
  * layout old is Fluent Bit before 4.1: a context without coll_fd, and no ...Ctx callbacks. pause says whose collector a
@@ -218,11 +219,16 @@ static long hang_ms;
 
 /* Small things. */
 
-static double now_ms(void)
+static double clock_ms(clockid_t clock)
 {
     struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
+    clock_gettime(clock, &t);
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
+}
+
+static double now_ms(void)
+{
+    return clock_ms(CLOCK_MONOTONIC);
 }
 
 /*
@@ -997,15 +1003,15 @@ static void collect(struct input *in)
     struct plugin *p = pl->plugin;
     void *data = NULL;
     size_t size = 0;
-    double start = now_ms();
+    double start = now_ms(), start_busy = clock_ms(CLOCK_THREAD_CPUTIME_ID);
     int result = !pl->old_layout && p->collect_ctx ? p->collect_ctx(*remote_context(in), &data, &size)
                                                    : p->collect(&data, &size);
-    if (pl->times) {
-        double took = now_ms() - start;
-        log_line(3, "flbhost: collect of %s took %.0f us for %zu bytes", in->tag, took * 1e3, size);
-    }
+    double took = now_ms() - start, busy = clock_ms(CLOCK_THREAD_CPUTIME_ID) - start_busy;
     if (size == 0 || result == -1) {
         return;
+    }
+    if (pl->times) {
+        log_line(3, "flbhost: collect of %s took %.0f us, busy %.0f us, for %zu bytes", in->tag, took * 1e3, busy * 1e3, size);
     }
     append(in, data, size);
     if (!pl->old_layout && p->cleanup_ctx) {
