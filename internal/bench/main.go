@@ -29,18 +29,33 @@ import (
 
 // scale is how much is measured.
 type scale struct {
-	records     int   // authentication events of the whole way
-	rounds      int   // in which the contenders take turns
-	pages       int   // of our own share
-	shareRounds int   //
-	memory      []int // events after which memory is looked at
-	outage      time.Duration
+	records     int           // authentication events of the whole way
+	rounds      int           // in which the contenders take turns
+	pages       int           // of our own share
+	shareRounds int           //
+	memory      []int         // events after which memory is looked at
+	outage      time.Duration // how long one lasts, once all has come to rest
+	rate        time.Duration // how long callbacks are looked at
+	far         int           // events that come from far away
+	starts      int           //
+	idle        time.Duration //
+	children    int           // accounts of a service provider
+	childPoll   time.Duration // their poll_interval
+	accounts    time.Duration // how long they are looked at
 	limit       time.Duration // for each measurement
 }
 
 var (
-	full  = scale{records: 100_000, rounds: 3, pages: 20, shareRounds: 7, memory: []int{1000, 100_000, 1_000_000}, outage: 20 * time.Second, limit: 6 * time.Minute}
-	quick = scale{records: 20_000, rounds: 1, pages: 5, shareRounds: 3, memory: []int{1000, 20_000}, outage: 3 * time.Second, limit: 2 * time.Minute}
+	full = scale{
+		records: 100_000, rounds: 3, pages: 20, shareRounds: 7, memory: []int{1000, 100_000, 1_000_000}, outage: 20 * time.Second,
+		rate: 20 * time.Second, far: 30_000, starts: 5, idle: 90 * time.Second,
+		children: 500, childPoll: time.Minute, accounts: 190 * time.Second, limit: 6 * time.Minute,
+	}
+	quick = scale{
+		records: 20_000, rounds: 1, pages: 5, shareRounds: 3, memory: []int{1000, 20_000}, outage: 2 * time.Second,
+		rate: 6 * time.Second, far: 8000, starts: 2, idle: 21 * time.Second,
+		children: 50, childPoll: 10 * time.Second, accounts: 30 * time.Second, limit: 2 * time.Minute,
+	}
 )
 
 // measurements are all there are, in their order.
@@ -52,6 +67,12 @@ var measurements = []struct {
 	{"whole", measureWhole},
 	{"memory", measureMemory},
 	{"outage", measureOutage},
+	{"rate", measureRate},
+	{"latency", measureLatency},
+	{"start", measureStart},
+	{"idle", measureIdle},
+	{"accounts", measureAccounts},
+	{"limit", measureLimit},
 }
 
 func names() string {
