@@ -5,17 +5,13 @@ import (
 	"fmt"
 	"time"
 
-	"duo_in/duo/duotest"
 	"duo_in/internal/flbtest"
 )
 
 // measureAccounts is a service provider's day in one process.
 func measureAccounts(ctx context.Context, l *lab) ([]row, error) {
 	n, poll := l.scale.children, l.scale.childPoll
-	few := backlog{End: time.Now().Add(-3 * time.Minute), Step: time.Minute, N: 20}
-	duo, err := startDuo(ctx, duoTask{Dir: l.dir, Children: n, Backlogs: map[string]backlog{
-		duotest.Authentication: few, duotest.Activity: few, duotest.Telephony: few,
-	}})
+	duo, err := startDuo(ctx, duoTask{Dir: l.dir, Children: n, Backlogs: small(time.Now())})
 	if err != nil {
 		return nil, err
 	}

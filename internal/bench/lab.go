@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -12,6 +13,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"duo_in/duo/duotest"
@@ -29,7 +31,9 @@ type lab struct {
 	fake      string // a plugin that does next to nothing
 	scale     scale
 	profile   string // file for a profile of the share; "" for none
-	runs      int    // hosts started so far, each has a folder
+
+	mu   sync.Mutex // guards what follows, and out
+	runs int        // hosts started so far, each has a folder
 }
 
 // newLab builds what is measured in dir.
@@ -80,7 +84,19 @@ func (l *lab) in(kind flbtest.Kind) string {
 }
 
 // say tells people how far it is.
-func (l *lab) say(format string, args ...any) { fmt.Fprintf(l.out, "  "+format+"\n", args...) }
+func (l *lab) say(format string, args ...any) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	fmt.Fprintf(l.out, format+"\n", args...)
+}
+
+// folder is a new one for each call.
+func (l *lab) folder() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.runs++
+	return filepath.Join(l.dir, strconv.Itoa(l.runs))
+}
 
 // setting is a host to be started.
 type setting struct {
@@ -89,6 +105,7 @@ type setting struct {
 	options []flbtest.Option // of duo_in, besides those that reach Duo
 	input   []flbtest.Option // of another input of Fluent Bit, in place of duo_in
 	output  []flbtest.Option // of Fluent Bit; null if there are none
+	flush   string           // of Fluent Bit; half a second if there is none
 
 	collectEvery time.Duration // C host; its main thread then takes what comes as often
 	logCollects  bool          // C host
@@ -110,8 +127,7 @@ func opt(key, value string) flbtest.Option { return flbtest.Option{Key: key, Val
 
 // start starts a host in a folder of its own. The caller calls Kill.
 func (l *lab) start(s setting) (*host, error) {
-	l.runs++
-	h := &host{kind: s.kind, dir: filepath.Join(l.dir, strconv.Itoa(l.runs))}
+	h := &host{kind: s.kind, dir: l.folder()}
 	spec := flbtest.Spec{
 		Plugin: l.plugin, Dir: h.dir, CollectEvery: s.collectEvery, DrainEvery: s.collectEvery, LogCollects: s.logCollects,
 		Env: []string{"HTTPS_PROXY=", "https_proxy=", "FAKE_JOURNAL=" + os.DevNull},
@@ -127,7 +143,7 @@ func (l *lab) start(s setting) (*host, error) {
 	bin, err := l.cHost, error(nil)
 	if s.kind == flbtest.FluentBit {
 		bin = l.fluentBit
-		err = h.configure(&spec, s.input, s.output)
+		err = h.configure(&spec, s)
 	} else if !s.keep {
 		err = discard(filepath.Join(h.dir, "out"))
 	}
@@ -147,14 +163,14 @@ func discard(out string) error {
 	return os.Symlink(os.DevNull, filepath.Join(out, tag+".msgpack"))
 }
 
-// configure makes the configuration for Fluent Bit. input, where it is given,
-// takes duo_in's place.
-func (h *host) configure(spec *flbtest.Spec, input, output []flbtest.Option) error {
+// configure makes the configuration for Fluent Bit.
+func (h *host) configure(spec *flbtest.Spec, s setting) error {
 	port, err := flbtest.FindPort()
 	if err != nil {
 		return err
 	}
 	h.metrics = fmt.Sprintf("http://127.0.0.1:%d/api/v1/metrics", port)
+	input, output := s.input, s.output
 	if input == nil {
 		input = append([]flbtest.Option{opt("name", tag)}, spec.Inputs[0].Options...)
 	} else {
@@ -169,7 +185,7 @@ func (h *host) configure(spec *flbtest.Spec, input, output []flbtest.Option) err
 		options []flbtest.Option
 	}{
 		{"SERVICE", []flbtest.Option{
-			opt("flush", "0.5"), opt("grace", "1"), opt("http_server", "on"), opt("http_listen", "127.0.0.1"),
+			opt("flush", cmp.Or(s.flush, "0.5")), opt("grace", "1"), opt("http_server", "on"), opt("http_listen", "127.0.0.1"),
 			opt("http_port", strconv.Itoa(port)), opt("parsers_file", filepath.Join(h.dir, "parsers.conf")),
 		}},
 		{"INPUT", append(input, opt("tag", tag))},

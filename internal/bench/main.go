@@ -23,6 +23,7 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
+	"sync"
 	"syscall"
 	"time"
 )
@@ -58,21 +59,25 @@ var (
 	}
 )
 
+// measurement makes some rows of the table.
+type measurement struct {
+	name  string
+	waits bool // most of it is waiting: it runs beside the others that do
+	run   func(context.Context, *lab) ([]row, error)
+}
+
 // measurements are all there are, in their order.
-var measurements = []struct {
-	name string
-	run  func(context.Context, *lab) ([]row, error)
-}{
-	{"share", measureShare},
-	{"whole", measureWhole},
-	{"memory", measureMemory},
-	{"outage", measureOutage},
-	{"rate", measureRate},
-	{"latency", measureLatency},
-	{"start", measureStart},
-	{"idle", measureIdle},
-	{"accounts", measureAccounts},
-	{"limit", measureLimit},
+var measurements = []measurement{
+	{"whole", false, measureWhole},
+	{"share", false, measureShare},
+	{"rate", false, measureRate},
+	{"latency", false, measureLatency},
+	{"limit", false, measureLimit},
+	{"memory", false, measureMemory},
+	{"start", false, measureStart},
+	{"outage", true, measureOutage},
+	{"idle", true, measureIdle},
+	{"accounts", true, measureAccounts},
 }
 
 func names() string {
@@ -131,7 +136,7 @@ func run() int {
 // measure runs the measurements and writes the report.
 func (o options) measure(ctx context.Context, out io.Writer) (*report, error) {
 	if o.micro != "" {
-		table, err := goBenchmarks(ctx, o.out, o.micro, 6, "200ms")
+		table, err := goBenchmarks(ctx, o.out, o.micro, "./...")
 		fmt.Fprint(out, table)
 		return &report{}, err
 	}
@@ -161,7 +166,7 @@ func (o options) measure(ctx context.Context, out io.Writer) (*report, error) {
 	fmt.Fprintf(out, "\n%s; %s\n\n%s\nin %v\n", r.Machine, r.Programs, r.text(), r.Took.Round(time.Second))
 	if ctx.Err() == nil && !o.quick && o.only == everything {
 		var table string
-		table, err = goBenchmarks(ctx, o.out, hotPath, 6, "200ms")
+		table, err = goBenchmarks(ctx, o.out, everything, hotPath...)
 		fmt.Fprint(out, table)
 	}
 	if ctx.Err() != nil {
@@ -174,25 +179,48 @@ func (o options) measure(ctx context.Context, out io.Writer) (*report, error) {
 	return r, err
 }
 
-// measureAll runs the wanted measurements, one after the other. One that fails
-// does not keep the others from theirs.
+// measureAll runs the wanted measurements: one after the other, and then those
+// that mostly wait at the same time.
 func (l *lab) measureAll(ctx context.Context, wanted *regexp.Regexp) *report {
 	r := &report{Time: time.Now(), Machine: machine(), Programs: l.programs()}
-	for _, m := range measurements {
-		if ctx.Err() != nil || !wanted.MatchString(m.name) {
-			continue
+	results := make([]result, len(measurements))
+	var waiting sync.WaitGroup
+	for _, waits := range []bool{false, true} {
+		for i, m := range measurements {
+			switch {
+			case ctx.Err() != nil || m.waits != waits || !wanted.MatchString(m.name):
+			case waits:
+				waiting.Go(func() { results[i] = l.measure(ctx, m) })
+			default:
+				results[i] = l.measure(ctx, m)
+			}
 		}
-		fmt.Fprintf(l.out, "%s\n", m.name)
-		limited, cancel := context.WithTimeoutCause(ctx, l.scale.limit, fmt.Errorf("took more than %v", l.scale.limit))
-		rows, err := m.run(limited, l)
-		cancel()
-		r.Rows = append(r.Rows, rows...)
-		if err != nil {
-			r.Failed = append(r.Failed, m.name+": "+err.Error())
-			fmt.Fprintf(l.out, "  FAILED: %v\n", err)
+	}
+	waiting.Wait()
+	for i, result := range results {
+		r.Rows = append(r.Rows, result.rows...)
+		if result.err != nil {
+			r.Failed = append(r.Failed, measurements[i].name+": "+result.err.Error())
 		}
 	}
 	r.Took = time.Since(r.Time)
+	return r
+}
+
+// result is what became of a measurement. One that fails does not keep the others
+// from theirs.
+type result struct {
+	rows []row
+	err  error
+}
+
+func (l *lab) measure(ctx context.Context, m measurement) (r result) {
+	ctx, cancel := context.WithTimeoutCause(ctx, l.scale.limit, fmt.Errorf("took more than %v", l.scale.limit))
+	defer cancel()
+	l.say("%s ...", m.name)
+	if r.rows, r.err = m.run(ctx, l); r.err != nil {
+		l.say("%s FAILED: %v", m.name, r.err)
+	}
 	return r
 }
 

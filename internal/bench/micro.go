@@ -13,14 +13,15 @@ import (
 // benchstat is the tool that makes a table of several runs of Go benchmarks.
 const benchstat = "golang.org/x/perf/cmd/benchstat@v0.0.0-20260908200009-22c9c6c9d4da"
 
-// hotPath is what the Go benchmarks are that a record's way consists of.
-const hotPath = "^Benchmark(Append|Share|ParsePage|Advance|NewRecord)"
+// hotPath is where the Go benchmarks of a record's way are.
+var hotPath = []string{"./duo", "./plugin/record", "./internal/bench"}
 
-// goBenchmarks runs the Go benchmarks that match pattern, each count times, writes what they
-// say to micro.txt in dir, for benchstat to compare with that of another day, and
-// returns benchstat's table.
-func goBenchmarks(ctx context.Context, dir, pattern string, count int, each string) (string, error) {
-	runs, err := goOutput(ctx, "test", "-run", "^$", "-bench", pattern, "-benchmem", "-count", fmt.Sprint(count), "-benchtime", each, "./...")
+// goBenchmarks runs the Go benchmarks that match pattern, each six times, writes
+// what they say to micro.txt in dir, for benchstat to compare with that of another
+// day, and returns benchstat's table.
+func goBenchmarks(ctx context.Context, dir, pattern string, packages ...string) (string, error) {
+	args := []string{"test", "-run", "^$", "-bench", pattern, "-benchmem", "-count", "6", "-benchtime", "100ms"}
+	runs, err := goOutput(ctx, append(args, packages...)...)
 	if err != nil {
 		return "", err
 	}
@@ -43,7 +44,7 @@ func goOutput(ctx context.Context, args ...string) ([]byte, error) {
 	cmd := exec.CommandContext(ctx, "go", args...)
 	var said bytes.Buffer
 	cmd.Stderr = &said
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) } // so that it ends what it runs
+	ownGroup(cmd)
 	out, err := cmd.Output()
 	if err != nil {
 		return out, errors.Join(fmt.Errorf("go %q: %w", args, err), errors.New(tail(string(out)+said.String(), 2000)))

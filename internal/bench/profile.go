@@ -1,24 +1,30 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"runtime/pprof"
 )
 
-// startProfile writes a profile of the processor to a file, unless that is "",
-// until stop is called.
-func startProfile(file string) (stop func(), err error) {
+// profiled runs a way some more times and writes a profile of the processor to a
+// file, unless that is "".
+func profiled(file string, rounds int, way func() ([]byte, int, error)) error {
 	if file == "" {
-		return func() {}, nil
+		return nil
 	}
 	f, err := os.Create(file)
 	if err != nil {
-		return nil, fmt.Errorf("profile: %w", err)
+		return fmt.Errorf("profile: %w", err)
 	}
 	if err := pprof.StartCPUProfile(f); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("profile: %w", err)
+		return errors.Join(fmt.Errorf("profile: %w", err), f.Close())
 	}
-	return func() { pprof.StopCPUProfile(); f.Close() }, nil
+	for range rounds {
+		if _, _, err = way(); err != nil {
+			break
+		}
+	}
+	pprof.StopCPUProfile()
+	return errors.Join(err, f.Close())
 }

@@ -31,12 +31,20 @@ func measureRate(ctx context.Context, l *lab) ([]row, error) {
 		return nil, err
 	}
 	share, n := fullness(h.Collects(tag), batchSize)
-	l.say("%.1f %% of batch_size in each of %d callbacks", 100*share, n)
+	u, err := h.Usage()
+	if err != nil {
+		return nil, err
+	}
+	l.say("%.1f %% of batch_size in each of %d callbacks, %s resident at most", 100*share, n, megabytes(u.Peak))
 	rows := []row{{
 		What: "throughput at default options", Budget: "at least 95 % of batch_size per callback",
 		Verdict:  budget{required: 0.95, least: true}.judge(share),
 		Measured: fmt.Sprintf("%.1f %% of 2 MiB, mean of %d callbacks", 100*share, n),
 		How:      "bytes of each callback while there is a backlog, in the C host; the first is left out",
+	}, {
+		What: "memory in the C host while it catches up, at default options", Budget: "at most 40 MB resident",
+		Verdict: budget{required: 40}.judge(float64(u.Peak) / (1 << 20)), Measured: megabytes(u.Peak) + " at its peak",
+		How: fmt.Sprintf("VmHWM after %v; the host asks once a second, as Fluent Bit does", l.scale.rate),
 	}}
 	at32, err := l.at32(ctx, duo)
 	return append(rows, at32), err
@@ -153,7 +161,7 @@ func measureStart(ctx context.Context, l *lab) ([]row, error) {
 		rows = append(rows, row{
 			What: "start to first record, in " + l.in(kind), Budget: "at most 1.5 s", Verdict: budget{required: 1.5}.judge(slices.Max(took)),
 			Measured: fmt.Sprintf("at most %.2f s, median %.2f s", slices.Max(took), median(took)),
-			How:      fmt.Sprintf("from exec to the first byte in the output file, %d starts spread over the second between two callbacks", len(took)),
+			How:      fmt.Sprintf("from exec to the first byte in the output file, with flush 0.1 in Fluent Bit; %d starts spread over the second between two callbacks", len(took)),
 		})
 	}
 	return rows, nil
@@ -166,7 +174,7 @@ func (l *lab) firstRecord(ctx context.Context, kind flbtest.Kind, duo *simulated
 		return 0, err
 	}
 	h, err := l.start(setting{
-		kind: kind, duo: duo, keep: true, output: []flbtest.Option{opt("name", "file"), opt("path", out), opt("file", tag)},
+		kind: kind, duo: duo, keep: true, flush: "0.1", output: []flbtest.Option{opt("name", "file"), opt("path", out), opt("file", tag)},
 	})
 	if err != nil {
 		return 0, err

@@ -131,11 +131,6 @@ func measureShare(ctx context.Context, l *lab) ([]row, error) {
 	}{
 		{name: "ours", run: p.ours}, {name: "encoding/json into maps and codec", run: p.plain}, {name: "json.Valid alone", run: p.valid},
 	}
-	stop, err := startProfile(l.profile)
-	if err != nil {
-		return nil, err
-	}
-	defer stop()
 	for range l.scale.shareRounds {
 		for i := range ways {
 			if ctx.Err() != nil {
@@ -152,6 +147,9 @@ func measureShare(ctx context.Context, l *lab) ([]row, error) {
 			}
 			ways[i].runs = append(ways[i].runs, float64(ownCPU()-before)/1e3/float64(n))
 		}
+	}
+	if err := profiled(l.profile, l.scale.shareRounds, p.ours); err != nil {
+		return nil, err
 	}
 	ours, plain, valid := median(ways[0].runs), median(ways[1].runs), median(ways[2].runs)
 	l.say("own share %s a record, encoding/json and codec %s, json.Valid %s", micros(ours), micros(plain), micros(valid))

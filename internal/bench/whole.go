@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"path/filepath"
-	"strconv"
 	"time"
 
 	"duo_in/duo/duotest"
@@ -154,7 +153,7 @@ func (l *lab) nothing(ctx context.Context) (time.Duration, error) {
 	if l.fluentBit == "" {
 		return 0, nil
 	}
-	h, err := l.start(setting{kind: flbtest.FluentBit, input: tailOf(filepath.Join(l.dir, "empty-"+strconv.Itoa(l.runs)))})
+	h, err := l.start(setting{kind: flbtest.FluentBit, input: tailOf(filepath.Join(l.dir, "empty"))})
 	if err != nil {
 		return 0, err
 	}
