@@ -69,6 +69,10 @@ func TestJudge(t *testing.T) {
 
 func TestFigures(t *testing.T) {
 	c := cost{cpu: 3 * time.Second, elapsed: 4 * time.Second, records: 100_000}
+	costs := []cost{{cpu: 9 * time.Second, records: 100_000}, c, {cpu: 5 * time.Second, records: 100_000}}
+	if m, least := medianOf(costs, cost.perRecord), leastOf(costs, cost.perRecord); m != 50 || least != 30 {
+		t.Errorf("median %v, least %v, want 50 and 30", m, least)
+	}
 	got := []string{micros(c.perRecord()), thousands(c.rate()), thousands(999), thousands(1234567), thousands(-1000), megabytes(3 << 19)}
 	if diff := cmp.Diff([]string{"30.0 µs", "25,000", "999", "1,234,567", "-1,000", "1.5 MB"}, got); diff != "" {
 		t.Error("(-want +got):\n", diff)

@@ -31,6 +31,7 @@ func measureIdle(ctx context.Context, l *lab) ([]row, error) {
 		{kind: kind, duo: duos[1], options: []flbtest.Option{opt("poll_interval", often.String())}},
 		l.alone(kind),
 	} {
+		s.silent = true
 		h, err := l.start(s)
 		if err != nil {
 			return nil, err

@@ -106,6 +106,7 @@ type setting struct {
 	input   []flbtest.Option // of another input of Fluent Bit, in place of duo_in
 	output  []flbtest.Option // of Fluent Bit; null if there are none
 	flush   string           // of Fluent Bit; half a second if there is none
+	silent  bool             // Fluent Bit: no HTTP server, as by default; records are not told then
 
 	collectEvery time.Duration // C host; its main thread then takes what comes as often
 	logCollects  bool          // C host
@@ -185,7 +186,7 @@ func (h *host) configure(spec *flbtest.Spec, s setting) error {
 		options []flbtest.Option
 	}{
 		{"SERVICE", []flbtest.Option{
-			opt("flush", cmp.Or(s.flush, "0.5")), opt("grace", "1"), opt("http_server", "on"), opt("http_listen", "127.0.0.1"),
+			opt("flush", cmp.Or(s.flush, "0.5")), opt("grace", "1"), opt("http_server", onOff[!s.silent]), opt("http_listen", "127.0.0.1"),
 			opt("http_port", strconv.Itoa(port)), opt("parsers_file", filepath.Join(h.dir, "parsers.conf")),
 		}},
 		{"INPUT", append(input, opt("tag", tag))},
@@ -202,6 +203,8 @@ func (h *host) configure(spec *flbtest.Spec, s setting) error {
 	}
 	return os.WriteFile(filepath.Join(h.dir, "parsers.conf"), []byte("[PARSER]\n    name json\n    format json\n"), 0o600)
 }
+
+var onOff = map[bool]string{true: "on", false: "off"}
 
 // records is how many the host has got through its outputs so far, or into the C
 // host's.

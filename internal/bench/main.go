@@ -31,10 +31,12 @@ import (
 // scale is how much is measured.
 type scale struct {
 	records     int           // authentication events of the whole way
-	rounds      int           // in which the contenders take turns
+	rounds      int           // in which duo_in and tail take turns
+	extraRounds int           // of them, those in which the others do too
 	pages       int           // of our own share
 	shareRounds int           //
 	memory      []int         // events after which memory is looked at
+	settle      time.Duration // for which memory is looked at
 	outage      time.Duration // how long one lasts, once all has come to rest
 	rate        time.Duration // how long callbacks are looked at
 	far         int           // events that come from far away
@@ -48,12 +50,12 @@ type scale struct {
 
 var (
 	full = scale{
-		records: 100_000, rounds: 3, pages: 20, shareRounds: 7, memory: []int{1000, 100_000, 1_000_000}, outage: 20 * time.Second,
+		records: 100_000, rounds: 5, extraRounds: 2, pages: 20, shareRounds: 7, memory: []int{1000, 100_000, 1_000_000}, settle: 3 * time.Second, outage: 20 * time.Second,
 		rate: 20 * time.Second, far: 30_000, starts: 5, idle: 90 * time.Second,
 		children: 500, childPoll: time.Minute, accounts: 190 * time.Second, limit: 6 * time.Minute,
 	}
 	quick = scale{
-		records: 20_000, rounds: 1, pages: 5, shareRounds: 3, memory: []int{1000, 20_000}, outage: 2 * time.Second,
+		records: 20_000, rounds: 1, extraRounds: 1, pages: 5, shareRounds: 3, memory: []int{1000, 20_000}, settle: 3 * time.Second, outage: 2 * time.Second,
 		rate: 6 * time.Second, far: 8000, starts: 2, idle: 21 * time.Second,
 		children: 50, childPoll: 10 * time.Second, accounts: 30 * time.Second, limit: 2 * time.Minute,
 	}

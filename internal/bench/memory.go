@@ -88,7 +88,7 @@ func (l *lab) own(ctx context.Context, duo *simulated) (row, error) {
 		n    int
 		setting
 	}{
-		{"the C host alone", 1, l.alone(flbtest.CHost)},
+		{"the C host alone", 1, setting{kind: flbtest.CHost, collectEvery: quickly, options: []flbtest.Option{opt("limit", "1")}}},
 		{"Fluent Bit alone", 0, l.alone(flbtest.FluentBit)},
 		{fmt.Sprintf("Fluent Bit with duo_in after %d events", all), all, setting{kind: flbtest.FluentBit, duo: duo, options: []flbtest.Option{opt("since", since)}}},
 	}
@@ -107,10 +107,6 @@ func (l *lab) own(ctx context.Context, duo *simulated) (row, error) {
 	return row{What: "memory of the hosts", Measured: strings.Join(told, ", "), How: "VmRSS at rest"}, nil
 }
 
-// settles is how long a process is at rest when its memory is looked at: the
-// median of several looks in this time.
-const settles = 3 * time.Second
-
 // holds brings n records through and looks at what the host then holds.
 func (l *lab) holds(ctx context.Context, s setting, n int) (held, error) {
 	h, err := l.start(s)
@@ -121,16 +117,16 @@ func (l *lab) holds(ctx context.Context, s setting, n int) (held, error) {
 	if _, err := h.through(ctx, n); err != nil {
 		return held{}, err
 	}
-	u, err := h.rests(ctx)
+	u, err := l.rests(ctx, h)
 	return held{u.Resident, u.Peak, n, h.Collects(tag)}, err
 }
 
-// rests is what the host holds over some time, its memory the median.
-func (h *host) rests(ctx context.Context) (flbtest.Usage, error) {
+// rests is what a host at rest holds, its memory the median of ten looks.
+func (l *lab) rests(ctx context.Context, h *host) (flbtest.Usage, error) {
 	var resident []float64
 	var last flbtest.Usage
 	for range 10 {
-		if err := wait(ctx, settles/10); err != nil {
+		if err := wait(ctx, l.scale.settle/10); err != nil {
 			return last, err
 		}
 		u, err := h.Usage()
@@ -211,13 +207,13 @@ func (l *lab) outage(ctx context.Context, s setting, begin func(*host) error) (g
 	if err := wait(ctx, 6*time.Second); err != nil {
 		return 0, 0, err
 	}
-	before, err := h.rests(ctx)
+	before, err := l.rests(ctx, h)
 	if err != nil {
 		return 0, 0, err
 	}
 	if err := wait(ctx, l.scale.outage); err != nil {
 		return 0, 0, err
 	}
-	after, err := h.rests(ctx)
+	after, err := l.rests(ctx, h)
 	return float64(after.Resident-before.Resident) / (1 << 20), after.Resident, err
 }

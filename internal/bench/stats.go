@@ -77,12 +77,18 @@ func (c cost) perRecord() float64 { return float64(c.cpu) / 1e3 / float64(c.reco
 func (c cost) rate() float64 { return float64(c.records) / c.elapsed.Seconds() }
 
 // medianOf is the median of one figure of several runs.
-func medianOf(costs []cost, figure func(cost) float64) float64 {
-	var values []float64
+func medianOf(costs []cost, figure func(cost) float64) float64 { return median(figures(costs, figure)) }
+
+// leastOf is the least: what else the machine does can only add to a cost.
+func leastOf(costs []cost, figure func(cost) float64) float64 {
+	return percentile(figures(costs, figure), 0)
+}
+
+func figures(costs []cost, figure func(cost) float64) (values []float64) {
 	for _, c := range costs {
 		values = append(values, figure(c))
 	}
-	return median(values)
+	return values
 }
 
 // thousands writes a whole number with a comma before each group of three.
