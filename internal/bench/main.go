@@ -55,9 +55,9 @@ var (
 		children: 500, childPoll: time.Minute, accounts: 190 * time.Second, limit: 6 * time.Minute,
 	}
 	quick = scale{
-		records: 20_000, rounds: 1, extraRounds: 1, pages: 5, shareRounds: 3, memory: []int{1000, 20_000}, settle: 3 * time.Second, outage: 2 * time.Second,
+		records: 20_000, rounds: 1, extraRounds: 1, pages: 5, shareRounds: 3, memory: []int{1000, 20_000}, settle: time.Second, outage: time.Second,
 		rate: 6 * time.Second, far: 8000, starts: 2, idle: 21 * time.Second,
-		children: 50, childPoll: 10 * time.Second, accounts: 30 * time.Second, limit: 2 * time.Minute,
+		children: 50, childPoll: 10 * time.Second, accounts: 31 * time.Second, limit: 2 * time.Minute,
 	}
 )
 
@@ -111,7 +111,7 @@ type options struct {
 
 func run() int {
 	var o options
-	flag.BoolVar(&o.quick, "quick", false, "measure less of each, in about a minute")
+	flag.BoolVar(&o.quick, "quick", false, "measure less of each, in little more than a minute")
 	flag.BoolVar(&o.strict, "strict", false, "end with status 1 if a required budget is missed")
 	flag.StringVar(&o.only, "only", everything, "regular `expression`: only the measurements that it matches, of "+names())
 	flag.StringVar(&o.out, "out", "build", "`folder` for bench.json and bench.md")

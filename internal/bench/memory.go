@@ -14,7 +14,7 @@ import (
 // quickly is how often the C host asks where it stands for one that asks once a
 // second, so that a run of many records is short. Its main thread empties its
 // ring as often, so that no more than a batch waits there.
-const quickly = 25 * time.Millisecond
+const quickly = 50 * time.Millisecond
 
 // held is what a process holds.
 type held struct {
