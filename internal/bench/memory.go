@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -12,9 +13,10 @@ import (
 )
 
 // quickly is how often the C host asks where it stands for one that asks once a
-// second, so that a run of many records is short. Its main thread empties its
-// ring as often, so that no more than a batch waits there.
-const quickly = 50 * time.Millisecond
+// second, so that a run of many records is short, and yet no race for the
+// processors. Its main thread empties its ring as often, so that no more than a
+// batch waits there.
+const quickly = 100 * time.Millisecond
 
 // held is what a process holds.
 type held struct {
@@ -47,12 +49,13 @@ func measureMemory(ctx context.Context, l *lab) ([]row, error) {
 		told = append(told, fmt.Sprintf("%s after %s events", megabytes(h.rest), thousands(float64(h.records))))
 	}
 	first, last := runs[0], runs[len(runs)-1]
+	most := slices.MaxFunc(runs, func(a, b held) int { return cmp.Compare(a.rest, b.rest) })
 	growth := last.rest - first.rest
 	how := fmt.Sprintf("VmRSS at rest; authentication events of 1.7 KB, a tenth as many of activity and telephony; the C host asks every %v, so that it is soon over", quickly)
 	rows := []row{
 		{
 			What: "memory in the C host once caught up, at default options", Budget: "at most 40 MB resident", How: how,
-			Verdict:  budget{required: 40}.judge(float64(last.rest) / (1 << 20)),
+			Verdict:  budget{required: 40}.judge(float64(most.rest) / (1 << 20)),
 			Measured: fmt.Sprintf("%s; at most %s on the way", strings.Join(told, ", "), megabytes(last.peak)),
 		},
 		{
@@ -67,16 +70,16 @@ func measureMemory(ctx context.Context, l *lab) ([]row, error) {
 
 // collectRow is about what Fluent Bit's thread waits for.
 func collectRow(collects []flbtest.Collect) row {
-	var took, busy []float64
+	var took, ran []float64
 	for _, c := range collects {
 		took = append(took, c.Took.Seconds()*1e3)
-		busy = append(busy, c.Busy.Seconds()*1e3)
+		ran = append(ran, (c.Took-c.Queued).Seconds()*1e3)
 	}
 	return row{
 		What: "the callback that hands over, at default options", Budget: "p99.9 at most 5 ms", Verdict: budget{required: 5}.judge(percentile(took, 0.999)),
-		Measured: fmt.Sprintf("p99.9 %.2f ms, at most %.2f ms, median %.2f ms; on the processor p99.9 %.2f ms",
-			percentile(took, 0.999), percentile(took, 1), median(took), percentile(busy, 0.999)),
-		How: fmt.Sprintf("all %d calls that brought something in the longest of these runs; the rest of the time the thread waits for the processor", len(collects)),
+		Measured: fmt.Sprintf("p99.9 %.2f ms, at most %.2f ms, median %.2f ms; without its waiting for a processor p99.9 %.2f ms",
+			percentile(took, 0.999), percentile(took, 1), median(took), percentile(ran, 0.999)),
+		How: fmt.Sprintf("all %d calls that brought something in the longest of these runs", len(collects)),
 	}
 }
 

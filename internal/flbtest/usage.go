@@ -61,12 +61,12 @@ func (p *Process) CPU() (time.Duration, error) {
 
 // Collect is a call of the collect callback that brought something.
 type Collect struct {
-	Took  time.Duration
-	Busy  time.Duration // of Took, how long its thread was on the processor
-	Bytes int
+	Took   time.Duration
+	Queued time.Duration // of Took, how long its thread waited for a processor
+	Bytes  int
 }
 
-var collect = regexp.MustCompile(`flbhost: collect of (\S+) took (\d+) us, busy (\d+) us, for (\d+) bytes`)
+var collect = regexp.MustCompile(`flbhost: collect of (\S+) took (\d+) us, queued (\d+) us, for (\d+) bytes`)
 
 // Collects returns the calls for a tag that the C host has logged, with
 // LogCollects, as far as the log is kept: about the last 40,000.

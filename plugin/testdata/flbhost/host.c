@@ -21,8 +21,8 @@
  *     pause       last | own
  *     metrics     on | off | half
  *     drain_ms    250, how often the main thread empties the rings
- *     times       off | on, a log line of each call of the collect callback that brought something: how long it took, of
- *                 which the thread was on the processor, and how many bytes there were
+ *     times       off | on, a log line of each call of the collect callback that brought something: how long it took, for
+ *                 how much of that the thread could have run but had no processor (Linux), and how many bytes there were
  *
  * plugin self is one that is linked into the host: Go's race detector does not work in a library that is loaded later.
  * layout old is Fluent Bit before 4.1: a context without coll_fd, and no ...Ctx callbacks. pause says whose collector a
@@ -219,16 +219,25 @@ static long hang_ms;
 
 /* Small things. */
 
-static double clock_ms(clockid_t clock)
+static double now_ms(void)
 {
     struct timespec t;
-    clock_gettime(clock, &t);
+    clock_gettime(CLOCK_MONOTONIC, &t);
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
 }
 
-static double now_ms(void)
+/* How long this thread has been waiting for a processor: Linux' Documentation/scheduler/sched-stats.rst; 0 elsewhere. */
+static double queued_ms(void)
 {
-    return clock_ms(CLOCK_MONOTONIC);
+    unsigned long long ran, queued = 0;
+    FILE *f = fopen("/proc/thread-self/schedstat", "r");
+    if (f && fscanf(f, "%llu %llu", &ran, &queued) != 2) {
+        queued = 0;
+    }
+    if (f) {
+        fclose(f);
+    }
+    return (double)queued / 1e6;
 }
 
 /*
@@ -1003,15 +1012,16 @@ static void collect(struct input *in)
     struct plugin *p = pl->plugin;
     void *data = NULL;
     size_t size = 0;
-    double start = now_ms(), start_busy = clock_ms(CLOCK_THREAD_CPUTIME_ID);
+    double queued = pl->times ? queued_ms() : 0, start = now_ms();
     int result = !pl->old_layout && p->collect_ctx ? p->collect_ctx(*remote_context(in), &data, &size)
                                                    : p->collect(&data, &size);
-    double took = now_ms() - start, busy = clock_ms(CLOCK_THREAD_CPUTIME_ID) - start_busy;
+    double took = now_ms() - start;
     if (size == 0 || result == -1) {
         return;
     }
     if (pl->times) {
-        log_line(3, "flbhost: collect of %s took %.0f us, busy %.0f us, for %zu bytes", in->tag, took * 1e3, busy * 1e3, size);
+        log_line(3, "flbhost: collect of %s took %.0f us, queued %.0f us, for %zu bytes", in->tag, took * 1e3,
+            (queued_ms() - queued) * 1e3, size);
     }
     append(in, data, size);
     if (!pl->old_layout && p->cleanup_ctx) {
