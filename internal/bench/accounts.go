@@ -43,7 +43,7 @@ func measureAccounts(ctx context.Context, l *lab) ([]row, error) {
 	l.say("%s at its peak, %s", megabytes(most.Peak), at)
 	streams := 3 * n
 	late := budget{required: (poll + 5*time.Second).Seconds()}.judge(at.longest.Seconds())
-	if at.streams != streams {
+	if at.streams != streams || at.shortest < poll-time.Second {
 		late = missed
 	}
 	how := fmt.Sprintf("the C host, poll_interval %v, %v from the start; each account a host of its own", poll, l.scale.accounts)
@@ -54,7 +54,7 @@ func measureAccounts(ctx context.Context, l *lab) ([]row, error) {
 			Measured: megabytes(most.Peak) + " at its peak",
 		},
 		{
-			What: fmt.Sprintf("%d child accounts, how late a stream is asked", n), Budget: "at most poll_interval and 5 s",
+			What: fmt.Sprintf("%d child accounts, how late a stream is asked", n), Budget: "each once in poll_interval, at most 5 s late",
 			Verdict: late, Measured: fmt.Sprintf("%s; at most %.1f s without one", at, at.longest.Seconds()),
 			How: "as Duo sees it, from the start to the end",
 		},

@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"duo_in/duo/duotest"
+	"duo_in/internal/flbtest"
 )
 
 // TestMain lets the helpers of what is tested be this program too.
@@ -106,6 +107,73 @@ func TestSample(t *testing.T) {
 		if got := sample(text, name); got != want {
 			t.Errorf("%s is %d, want %d", name, got, want)
 		}
+	}
+}
+
+func TestParseLimit(t *testing.T) {
+	const out = `=== RUN   TestPaceFound
+=== RUN   TestPaceFound/1_calls_a_minute,_token_bucket
+    pace_test.go:40: 91 % of the limit, one 429 in 30 calls
+=== RUN   TestPaceFound/N=1_fixed_window
+    pace_test.go:41: N=1 fixed window: 95 % of the limit, one 429 in 21 calls
+=== RUN   TestPaceFound/N=50_token_bucket_counted_latency_0s
+    pace_test.go:41: N=50 token bucket: 88 % of the limit, one 429 in 25 calls
+--- PASS: TestPaceFound (1.00s)
+=== RUN   TestPaceDay
+    pace_test.go:90: 93 % of the limit used, 12 of 40000 calls refused
+--- PASS: TestPaceDay (2.00s)
+ok  	duo_in/duo	3.0s
+`
+	limits, days := parseLimit(out)
+	want := []limit{{"1", 91, 21}, {"50", 88, 25}}
+	if diff := cmp.Diff(want, limits, cmp.AllowUnexported(limit{})); diff != "" {
+		t.Error("(-want +got):\n", diff)
+	}
+	if diff := cmp.Diff([]string{"93 % of the limit used, 12 of 40000 calls refused"}, days); diff != "" {
+		t.Error("(-want +got):\n", diff)
+	}
+}
+
+func call(at time.Time, account, log string, records int) duotest.Call {
+	return duotest.Call{At: at, Account: account, Log: log, Records: records}
+}
+
+func TestRegularity(t *testing.T) {
+	begin := time.Date(2026, 2, 13, 0, 0, 0, 0, time.UTC)
+	at := func(seconds float64) time.Time { return begin.Add(time.Duration(seconds * float64(time.Second))) }
+	got := regularity([]duotest.Call{
+		call(at(0.5), "", "", 0), // the list of accounts
+		call(at(1), "A", "activity", 0), call(at(1.5), "B", "activity", 0), call(at(3), "A", "telephony", 0),
+		call(at(11), "A", "activity", 0), call(at(14.5), "B", "activity", 0),
+	}, begin, at(20))
+	// A's telephony was asked at 3 s only, and until 20 s never again.
+	want := regular{streams: 3, calls: 5, shortest: 10 * time.Second, longest: 17 * time.Second, firstMost: 2}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(regular{})); diff != "" {
+		t.Error("(-want +got):\n", diff)
+	}
+}
+
+func TestPace(t *testing.T) {
+	begin := time.Date(2026, 2, 13, 0, 0, 0, 0, time.UTC)
+	rate, pages := pace([]duotest.Call{
+		call(begin, "", "authentication", 1000), call(begin.Add(400*time.Millisecond), "", "authentication", 1000),
+		call(begin.Add(time.Second), "", "authentication", 500), call(begin.Add(time.Minute), "", "authentication", 0),
+	})
+	if rate != 2000 || pages != 3 {
+		t.Errorf("%v records a second over %d pages, want 2000 over 3", rate, pages)
+	}
+	if rate, _ := pace(nil); rate != 0 {
+		t.Errorf("%v records a second of nothing", rate)
+	}
+}
+
+func TestFullness(t *testing.T) {
+	share, n := fullness([]flbtest.Collect{{Bytes: 10}, {Bytes: 100}, {Bytes: 80}}, 100)
+	if share != 0.9 || n != 2 {
+		t.Errorf("%v of %d callbacks, want 0.9 of 2", share, n)
+	}
+	if share, n := fullness(nil, 100); share != 0 || n != 0 {
+		t.Errorf("%v of %d callbacks of nothing", share, n)
 	}
 }
 
