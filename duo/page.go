@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"strconv"
 	"strings"
 
@@ -186,6 +187,10 @@ func (p *pageParser) skip(kind scan.Kind) {
 	p.in.Value()
 }
 
+// yieldEvery is after how many records others are let through: a host's callback
+// that enters Go while all processors are at work would wait for up to 10 ms.
+const yieldEvery = 50
+
 func (p *pageParser) list() error {
 	p.listed = true
 	for more := p.in.Enter(); more; more = p.in.Next(scan.List) {
@@ -202,6 +207,9 @@ func (p *pageParser) list() error {
 			p.page.Records = make([]Record, 0, min(1000, 1+2*p.in.Left()/len(r.Raw)))
 		}
 		p.page.Records = append(p.page.Records, r)
+		if len(p.page.Records)%yieldEvery == 0 {
+			runtime.Gosched()
+		}
 	}
 	if p.in.Bad() && len(p.page.Records) == maxRecords {
 		return ErrTooLarge // by as much as has been read

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net/http"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"sync"
@@ -372,6 +373,7 @@ func (in *instance) deliverer(s *stream, host string) func(context.Context, []du
 					return err
 				}
 				data, events = nil, 0
+				runtime.Gosched() // a callback that enters Go may be waiting for a processor
 			}
 			if data == nil {
 				data = in.parts.get()
