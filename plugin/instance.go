@@ -80,6 +80,7 @@ type instance struct {
 	at      time.Time // of the last hand-over
 	limit   int       // bytes to hand over at once: batch_size, or less while that is not taken in time
 	taken   int       // batches in a row that were taken
+	passed  int       // bytes that were taken since memory was last given back
 	paused  bool
 }
 
@@ -89,6 +90,7 @@ type stream struct {
 	log   duo.Log
 	name  string     // in log lines
 	level slog.Level // of the lines that say that all is well
+	open  bool       // the host has not yet all of what a window brings; instance.mu guards it
 	slot  *checkpoint.Slot
 	meter *meter
 
@@ -488,7 +490,25 @@ func (in *instance) measure(batches []batch) {
 				r.reach = b.cursor.Reach()
 			}
 		})
+		in.streams[b.stream].open = b.cursor == nil || !b.cursor.CaughtUp()
+		in.passed += len(b.data)
 	}
+}
+
+// rested reports, once for each large backlog, that the host has all of it.
+func (in *instance) rested() bool {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.passed < largeBacklog || !in.queue.empty() {
+		return false
+	}
+	for _, s := range in.streams {
+		if s.open {
+			return false
+		}
+	}
+	in.passed = 0
+	return true
 }
 
 // took tells the ledger that the host is done with a batch, and reports whether
@@ -580,6 +600,9 @@ func (in *instance) save(ctx context.Context) {
 		case len(due) > 0 && !said.IsZero() && ctx.Err() == nil: // else it may be that none was tried
 			in.log.Info("checkpoints can be saved again")
 			said = time.Time{}
+		}
+		if in.rested() {
+			giveBack()
 		}
 		if !in.waitSave(ctx, next, ok, len(failures) > 0) {
 			return

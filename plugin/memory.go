@@ -2,6 +2,7 @@ package main
 
 import (
 	"os"
+	"runtime"
 	"runtime/debug"
 	"sync"
 )
@@ -45,3 +46,14 @@ func (p *parts) put(b []byte) {
 
 // room is a buffer's capacity: what is encoded can be larger than what Duo sent.
 func (p *parts) room() int { return p.size + p.size/8 }
+
+// largeBacklog is how many bytes of events pass through until what that took is
+// given back to the system: a hundred times what giving back costs.
+const largeBacklog = 32 << 20
+
+// giveBack returns memory to the system at once, the pool's too, which outlasts one
+// collection. Else it stays until other work comes along.
+func giveBack() {
+	runtime.GC()
+	debug.FreeOSMemory()
+}
