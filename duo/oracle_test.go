@@ -215,9 +215,9 @@ func TestPageMatchesOracle(t *testing.T) {
 		if len(raw) < 5000 {
 			small = append(small, raw)
 		}
-		for _, l := range []Log{logs[0], logs[4]} {
-			_, _ = checkPage(t, l, []byte(`{"response": {"authlogs": [`+raw+`]}}`))
-			_, _ = checkPage(t, l, []byte(`{"response":[`+raw+`,1 ,`+raw+` ]}`))
+		_, _ = checkPage(t, logs[0], []byte(`{"response": {"authlogs": [`+raw+`]}}`))
+		if len(raw) < 5000 {
+			_, _ = checkPage(t, logs[4], []byte(`{"response":[`+raw+`,1 ,`+raw+` ]}`))
 		}
 	}
 	for _, l := range logs {
@@ -229,10 +229,10 @@ func TestPageMatchesOracle(t *testing.T) {
 			t.Errorf("%s: %d records of %d, %v", l.Name, len(p.Records), len(small), err)
 		}
 	}
-	for _, items := range []int{maxRecords - 1, maxRecords, maxRecords + 1} {
-		for _, end := range []string{"]}", "", " 1", ",", "x", "]", "]x"} {
-			_, _ = checkPage(t, logs[4], []byte(`{"response":[0`+strings.Repeat(",0", items-1)+end))
-		}
+	most := `{"response":[0` + strings.Repeat(",0", maxRecords-1)
+	for _, end := range []string{"]}", "", " 1", ",", "x", "]", "]x", ",0]}", ",0", ",x"} {
+		_, _ = checkPage(t, logs[4], []byte(most+end))
+		_, _ = checkPage(t, logs[4], []byte(most[:len(most)-2]+end))
 	}
 }
 

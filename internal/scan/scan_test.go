@@ -141,6 +141,24 @@ func TestPlain(t *testing.T) {
 	}
 }
 
+// TestEnd: a text has ended where its one value has been passed.
+func TestEnd(t *testing.T) {
+	s := New([]byte(" [1] "))
+	ends := func() bool { return s.End() }
+	if kind := s.Kind(); ends() || !s.Enter() || ends() || s.Value() == nil || ends() || s.Next(kind) || !ends() {
+		t.Error("End is not only at the end")
+	}
+	if s = New([]byte("[1")); !s.Enter() || s.Value() == nil || ends() {
+		t.Error("a text ends within a list")
+	}
+	if s = New([]byte("1 1")); s.Value() == nil || ends() {
+		t.Error("a text ends before its second value")
+	}
+	if s = New(nil); ends() {
+		t.Error("an empty text ends before it is walked")
+	}
+}
+
 func FuzzScanner(f *testing.F) {
 	for _, text := range texts {
 		if len(text) < 1000 {
