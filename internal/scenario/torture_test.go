@@ -27,7 +27,7 @@ import (
 var (
 	tortureLength = flag.Duration("torture.length", 15*time.Second, "how long each host is tortured")
 	tortureSeed   = flag.Uint64("torture.seed", 1, "the seed of the torture's plan; 0: another one each time")
-	tortureHost   = flag.String("torture.host", "", "which host is tortured, flbhost or fluent-bit; both if empty")
+	tortureHost   = flag.String("torture.host", "", "which host is tortured: flbhost, fluent-bit, or both, as if empty")
 )
 
 // tortured are the logs, with every way of paging among them.
@@ -62,8 +62,15 @@ func TestTorture(t *testing.T) {
 	if seed == 0 {
 		seed = uint64(time.Now().UnixNano()) % 1_000_000
 	}
-	for _, kind := range []flbtest.Kind{flbtest.CHost, flbtest.FluentBit} {
-		if *tortureHost == "" || *tortureHost == kind.String() {
+	all := []flbtest.Kind{flbtest.CHost, flbtest.FluentBit}
+	chosen := func(k flbtest.Kind) bool {
+		return *tortureHost == "" || *tortureHost == "both" || *tortureHost == k.String()
+	}
+	if !slices.ContainsFunc(all, chosen) {
+		t.Fatalf("-torture.host %s is none of flbhost, fluent-bit, both", *tortureHost)
+	}
+	for _, kind := range all {
+		if chosen(kind) {
 			t.Run(kind.String(), func(t *testing.T) {
 				t.Parallel()
 				newTorture(t, kind, seed, *tortureLength).run()
