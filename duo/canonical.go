@@ -39,7 +39,7 @@ func hash(text []byte) uint64 {
 // too large to be sorted.
 type canonical struct {
 	text    []byte
-	odd     bool     // it is left to contentHash
+	odd     bool     // it is left to contentHash, and nothing more is written
 	members []member // of the objects that are open, the innermost's last
 	spare   []byte
 }
@@ -53,12 +53,10 @@ type object struct {
 	unsorted bool
 }
 
-// maxKept is how much a canonical's buffers hold between two records, about.
-const maxKept = 64 << 10
-
-// reset begins a record.
+// reset begins a record. What one of uncommon size made grow is let go of.
 func (c *canonical) reset() {
-	if cap(c.text)+cap(c.spare) > maxKept || cap(c.members) > maxKept/24 {
+	const most = 128 << 10 // bytes
+	if cap(c.text)+cap(c.spare)+24*cap(c.members) > most {
 		*c = canonical{}
 	}
 	c.text, c.members, c.odd = c.text[:0], c.members[:0], false
@@ -108,8 +106,7 @@ func (c *canonical) name(s *scan.Scanner, o *object) (literal []byte) {
 		return literal
 	}
 	m := member{start: len(c.text), nameEnd: len(c.text) + len(literal)}
-	c.text = append(c.text, literal...)
-	c.text = append(c.text, ':')
+	c.text = append(append(c.text, literal...), ':')
 	if n := len(c.members); n > o.first {
 		o.unsorted = o.unsorted || c.compare(c.members[n-1], m) >= 0
 	}

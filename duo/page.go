@@ -64,9 +64,10 @@ func offsetTime(next string) Millis {
 }
 
 // ParsePage reads the body of an answer: a response that holds the log's list
-// or is the list itself, and metadata within or beside it. The records are
-// parts of the body, which must not change any more, unless the answer nests deeper
-// than 10,000 levels: then what is deeper is text. Errors are [ErrTooLarge], and [ErrNotPage] with what was odd.
+// or is the list itself, and metadata within or beside it. The records are parts
+// of the body, which must not change any more, unless the answer nests deeper than
+// 10,000 levels: then what is deeper is text. Errors are [ErrTooLarge], and
+// [ErrNotPage] with what was odd.
 func ParsePage(l Log, body []byte) (Page, error) {
 	p, err := parsePage(l, body)
 	if tooDeep(err) {
@@ -112,7 +113,7 @@ func syntaxError(body []byte, value int) error {
 	dec := jsontext.NewDecoder(bytes.NewBuffer(body), lenient)
 	for {
 		read := func() error { _, err := dec.ReadToken(); return err }
-		if at := int(dec.InputOffset()); at <= value && len(bytes.Trim(body[at:value], " \t\r\n,:")) == 0 {
+		if at := int(dec.InputOffset()); at <= value && len(bytes.TrimLeft(body[at:value], " \t\r\n,:")) == 0 {
 			read = func() error { _, err := dec.ReadValue(); return err }
 		}
 		if err := read(); err != nil {
