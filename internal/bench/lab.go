@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -137,8 +138,8 @@ func (l *lab) start(s setting) (*host, error) {
 	if s.duo == nil {
 		spec.Plugin = l.fake
 	} else {
-		options = append(options, opt("api_host", s.duo.Addr), opt("integration_key", duotest.IntegrationKey),
-			opt("secret_key", duotest.SecretKey), opt("ca_file", s.duo.CA), opt("checkpoint_dir", filepath.Join(h.dir, "checkpoints")))
+		options = slices.Concat(options, []flbtest.Option{opt("api_host", s.duo.Addr), opt("integration_key", duotest.IntegrationKey),
+			opt("secret_key", duotest.SecretKey), opt("ca_file", s.duo.CA), opt("checkpoint_dir", filepath.Join(h.dir, "checkpoints"))})
 	}
 	spec.Inputs = []flbtest.Input{{Tag: tag, Options: options}}
 	bin, err := l.cHost, error(nil)

@@ -50,7 +50,7 @@ func measureWhole(ctx context.Context, l *lab) ([]row, error) {
 			c.runs = append(c.runs, took)
 		}
 	}
-	how := fmt.Sprintf("%s events of 1.7 KB, %d rounds, medians; user and system time of the whole process from its start", thousands(float64(n)), l.scale.rounds)
+	how := fmt.Sprintf("%s events of 1.7 KB, %d rounds, medians; memory storage; user and system time of the whole process from its start", thousands(float64(n)), l.scale.rounds)
 	rows := []row{versus(ours, theirs, how)}
 	for _, c := range contenders {
 		if c.run == nil {
