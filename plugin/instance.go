@@ -644,10 +644,7 @@ func (in *instance) saveAll(ctx context.Context, ms []checkpoint.Mark, failed fu
 		}
 		all.Go(func() {
 			defer func() { <-in.disk }()
-			s := in.stream(m.Stream)
-			err := s.slot.Save(m.Cursor)
-			s.meter.saved(err)
-			if err != nil {
+			if err := in.write(m); err != nil {
 				mu.Lock()
 				failures = append(failures, err)
 				mu.Unlock()
@@ -657,6 +654,18 @@ func (in *instance) saveAll(ctx context.Context, ms []checkpoint.Mark, failed fu
 	}
 	all.Wait()
 	return failures
+}
+
+// write saves a mark. A fault in it is an error as any other: the host lives on.
+func (in *instance) write(m checkpoint.Mark) (err error) {
+	s := in.stream(m.Stream)
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("%s: the checkpoint is not saved: a fault in duo_in: %v (please report this: %s)", s.name, r, debug.Stack())
+		}
+		s.meter.saved(err)
+	}()
+	return s.slot.Save(m.Cursor)
 }
 
 // turn waits until a checkpoint may be read or written, and reports whether the

@@ -17,6 +17,7 @@ import (
 
 	"github.com/ugorji/go/codec"
 
+	"duo_in/checkpoint"
 	"duo_in/duo"
 	"duo_in/duo/duotest"
 )
@@ -633,5 +634,32 @@ func TestPauseForHoursBoundsMemoryAndCalls(t *testing.T) {
 		w.run(in, 10*time.Minute, nil)
 		w.check("activity", 0)
 		w.stop(in)
+	})
+}
+
+// odd is a cursor that cannot even be encoded.
+type odd struct{}
+
+func (odd) MarshalJSON() ([]byte, error) { panic("odd") }
+
+// TestFaultInSave: a fault while a checkpoint is saved is said, and the instance
+// goes on.
+func TestFaultInSave(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, duotest.Config{})
+		in := w.start()
+		w.run(in, 5*time.Second, nil)
+		in.mu.Lock()
+		for key := range in.streams {
+			in.ledger.HandOver(time.Now(), []checkpoint.Mark{{Stream: key, Cursor: odd{}}}, 0)
+			in.ledger.Release(time.Now())
+		}
+		in.mu.Unlock()
+		in.wakeSaver()
+		w.run(in, 15*time.Second, nil)
+		if !strings.Contains(w.stderr.String(), "the checkpoint is not saved: a fault in duo_in: odd") {
+			t.Errorf("the log:\n%s", w.stderr)
+		}
+		in.Stop(time.Now())
 	})
 }
