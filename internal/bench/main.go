@@ -115,7 +115,7 @@ func run() int {
 	flag.BoolVar(&o.strict, "strict", false, "end with status 1 if a required budget is missed")
 	flag.StringVar(&o.only, "only", everything, "regular `expression`: only the measurements that it matches, of "+names())
 	flag.StringVar(&o.out, "out", "build", "`folder` for bench.json and bench.md")
-	flag.StringVar(&o.doc, "doc", "", "`file` whose table is rewritten, such as docs/performance.md")
+	flag.StringVar(&o.doc, "doc", "", "`file` whose table is rewritten, such as docs/performance.md; without -quick and -only")
 	flag.StringVar(&o.profile, "cpuprofile", "", "`file` for a profile of the measurement share, for go tool pprof")
 	flag.StringVar(&o.micro, "micro", "", "regular `expression`: nothing but the Go benchmarks that it matches")
 	flag.Parse()
@@ -145,6 +145,9 @@ func (o options) measure(ctx context.Context, out io.Writer) (*report, error) {
 	wanted, err := regexp.Compile(o.only)
 	if err != nil {
 		return nil, fmt.Errorf("-only: %w", err)
+	}
+	if o.doc != "" && (o.quick || o.only != everything) {
+		return nil, errors.New("-doc: takes the whole table; leave -quick and -only out")
 	}
 	s := full
 	if o.quick {

@@ -51,7 +51,7 @@ func measureMemory(ctx context.Context, l *lab) ([]row, error) {
 	first, last := runs[0], runs[len(runs)-1]
 	most := slices.MaxFunc(runs, func(a, b held) int { return cmp.Compare(a.rest, b.rest) })
 	growth := last.rest - first.rest
-	how := fmt.Sprintf("VmRSS at rest; authentication events of 1.7 KB, a tenth as many of activity and telephony; the C host asks every %v, so that it is soon over", quickly)
+	how := fmt.Sprintf("VmRSS at rest; for ten authentication events one of each other log; the C host asks every %v", quickly)
 	rows := []row{
 		{
 			What: "memory in the C host once caught up, at default options", Budget: "at most 40 MB resident", How: how,
@@ -59,7 +59,7 @@ func measureMemory(ctx context.Context, l *lab) ([]row, error) {
 			Measured: fmt.Sprintf("%s; at most %s on the way", strings.Join(told, ", "), megabytes(last.peak)),
 		},
 		{
-			What: "its growth with the number of events", Budget: "at most 4 MB", How: how, Verdict: budget{required: 4}.judge(float64(growth) / (1 << 20)),
+			What: "its growth with the number of events", Budget: "at most 4 MB", How: "as above", Verdict: budget{required: 4}.judge(float64(growth) / (1 << 20)),
 			Measured: fmt.Sprintf("%s from %s events to %s", megabytes(growth), thousands(float64(first.records)), thousands(float64(last.records))),
 		},
 		collectRow(last.collects),

@@ -50,7 +50,8 @@ func measureWhole(ctx context.Context, l *lab) ([]row, error) {
 			c.runs = append(c.runs, took)
 		}
 	}
-	how := fmt.Sprintf("%s events of 1.7 KB, %d rounds, medians; memory storage; user and system time of the whole process from its start", thousands(float64(n)), l.scale.rounds)
+	how := fmt.Sprintf("%s events of 1.7 KB, %d rounds, medians; memory storage; user and system time of the whole process, its start included, and so in the rates",
+		thousands(float64(n)), l.scale.rounds)
 	rows := []row{versus(ours, theirs, how)}
 	for _, c := range contenders {
 		if c.run == nil {
@@ -60,7 +61,7 @@ func measureWhole(ctx context.Context, l *lab) ([]row, error) {
 			What: c.name,
 			Measured: fmt.Sprintf("%s a record, at least %s; %s records a second", micros(medianOf(c.runs, cost.perRecord)), micros(leastOf(c.runs, cost.perRecord)),
 				thousands(medianOf(c.runs, cost.rate))),
-			How: fmt.Sprintf("as above, %d rounds; the rate is that of the time passed, the start included", len(c.runs)),
+			How: fmt.Sprintf("as above, %d rounds", len(c.runs)),
 		})
 	}
 	idle, err := l.nothing(ctx)
