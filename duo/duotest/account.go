@@ -38,9 +38,13 @@ func newAccount(s *Server, c Child) *Account {
 		Child: c, server: s,
 		journals: map[string]*journal{}, budgets: map[string]*budget{}, forbidden: map[string]bool{}, retired: map[string]int{}, counts: tally{},
 	}
-	for _, k := range kinds {
+	for i, k := range kinds {
 		a.journals[k.name] = &journal{kind: k, keep: s.config.Keep}
-		a.budgets[k.name] = newBudget(s.config, s.config.Now())
+		if i == 0 || !s.config.BudgetShared {
+			a.budgets[k.name] = newBudget(s.config, s.config.Now())
+		} else {
+			a.budgets[k.name] = a.budgets[kinds[0].name]
+		}
 	}
 	return a
 }
@@ -97,6 +101,16 @@ func (a *Account) Records(log string) []json.RawMessage {
 		records = append(records, e.raw)
 	}
 	return records
+}
+
+// SetBudget changes how many calls are allowed, from now on, of each log or of all together as Config.BudgetShared has it.
+// What was used up stays so.
+func (a *Account) SetBudget(calls int) {
+	a.server.mu.Lock()
+	defer a.server.mu.Unlock()
+	for _, b := range a.budgets {
+		b.resize(calls)
+	}
 }
 
 // SetPermission grants or withdraws the right to read a log; without it the log answers 403 40301.

@@ -21,7 +21,7 @@ func (k BudgetKind) valid() bool {
 	return slices.Contains([]BudgetKind{TokenBucket, FixedWindow, SlidingWindow}, k)
 }
 
-// budget counts the calls of one log. It is not safe for concurrent use.
+// budget counts the calls of one log, or of an account. It is not safe for concurrent use.
 type budget struct {
 	kind    BudgetKind
 	size    int
@@ -57,6 +57,9 @@ func (b *budget) take(now time.Time) bool {
 	}
 	return allowed
 }
+
+// resize changes how many calls are allowed. A bucket that holds more than that is full.
+func (b *budget) resize(calls int) { b.size, b.tokens = calls, min(b.tokens, float64(calls)) }
 
 func (b *budget) takeToken(now time.Time) bool {
 	refill := float64(b.size) * float64(now.Sub(b.filled)) / float64(b.window)

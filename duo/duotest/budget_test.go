@@ -76,3 +76,24 @@ func TestBudgetOfEachLog(t *testing.T) {
 		t.Errorf("statuses %v, want %s", got, want)
 	}
 }
+
+// TestSharedBudget asserts that logs can have one budget together, and that it can change: a bucket that was emptied stays so,
+// one that holds too much is cut.
+func TestSharedBudget(t *testing.T) {
+	s := New(frozen(Config{Budget: 3, BudgetShared: true}))
+	window := between(epoch.Add(-time.Hour), epoch)
+	ask3 := func() (got []int) {
+		for _, log := range []string{Activity, Telephony, Authentication} {
+			got = append(got, ask(s, log, window...).Code)
+		}
+		return got
+	}
+	s.SetBudget(2)
+	if want, got := "[200 200 429]", fmt.Sprint(ask3()); got != want {
+		t.Errorf("statuses %s, want %s", got, want)
+	}
+	s.SetBudget(9)
+	if want, got := "[429 429 429]", fmt.Sprint(ask3()); got != want {
+		t.Errorf("after the change %s, want %s", got, want)
+	}
+}

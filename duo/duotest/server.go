@@ -51,6 +51,7 @@ type Config struct {
 	BudgetWindow time.Duration // default 1m
 	BudgetKind   BudgetKind    // default TokenBucket
 	CountRefused bool          // calls that were answered 429 use up budget too
+	BudgetShared bool          // the logs of an account have one budget together, not one each
 
 	PageCap        int    // pages hold at most this many records, whatever limit asks for; 0: as asked. Not for v1 logs, which have no limit
 	Keep           int    // records kept per account and log, the oldest go first; 0: all
