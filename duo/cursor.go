@@ -105,6 +105,8 @@ type Cursor struct {
 	// A window never begins before SeenSince.
 	SeenSince Millis `json:"seen_since"`
 	Seen      []Seen `json:"seen"`
+	// Pace is what is known of the limit of calls; nil: none was met.
+	Pace *FoundPace `json:"pace,omitempty"`
 	// Known is how many records of the page before had been received before it.
 	Known int `json:"-"`
 	// Crowded is the second that alone filled the page before, in a log that can

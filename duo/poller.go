@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -19,6 +20,9 @@ const (
 	minPageSize = 1
 	// pageRuns is how many good pages it takes until it is doubled again.
 	pageRuns = 10
+	// limitEvery is how often it is said that Duo limits the calls, at most: while
+	// a log catches up, it does every ten minutes.
+	limitEvery = time.Hour
 )
 
 // Poller reads one stream for as long as its context lives. Set the fields,
@@ -60,6 +64,8 @@ type Poller struct {
 	late     late
 	full     bool // that more is within the overlap than can be remembered was said
 	pace     pace
+	opened   time.Time // when the window was
+	limits   time.Time // when it was last said that Duo limits the calls
 	state    state
 }
 
@@ -67,7 +73,8 @@ type Poller struct {
 type state struct {
 	kind    string // empty: none
 	since   time.Time
-	calls   int // failed ones
+	calls   int  // failed ones
+	said    bool // there was a line of it
 	backoff *backoff.ExponentialBackOff
 }
 
@@ -75,6 +82,13 @@ type state struct {
 func (p *Poller) Run(ctx context.Context) error {
 	p.pageSize = min(p.Window.PageSize, p.Log.PageMax)
 	p.Name = cmp.Or(p.Name, p.Log.Name)
+	p.pace.resume(p.Cursor.Pace, time.Now())
+	if !p.Cursor.CaughtUp() {
+		// The call before this start may have been the last that was allowed.
+		if err := sleep(ctx, min(p.pace.gap(), time.Minute)); err != nil {
+			return err
+		}
+	}
 	for {
 		wait, err := p.step(ctx)
 		if err != nil {
@@ -109,6 +123,10 @@ func (p *Poller) step(ctx context.Context) (time.Duration, error) {
 	before, known := p.Cursor, p.behind
 	p.Cursor, p.missed = open, max(p.missed, missed)
 	began := time.Now()
+	p.pace.start(began)
+	if before.CaughtUp() {
+		p.opened = began
+	}
 	page, err := p.fetch(ctx, now)
 	place.answer()
 	p.hung = err != nil && time.Since(began) >= hangAfter
@@ -119,8 +137,9 @@ func (p *Poller) step(ctx context.Context) (time.Duration, error) {
 		// The window was opened by a clock that is wrong, as we know now.
 		p.Cursor, p.missed, p.anew = before, 0, true
 		if err == nil {
+			p.pace.ok()
 			p.called(OK)
-			return 0, nil
+			return p.pace.wait(time.Now()), nil
 		}
 	}
 	if err != nil {
@@ -131,6 +150,7 @@ func (p *Poller) step(ctx context.Context) (time.Duration, error) {
 		return p.failed(err), nil
 	}
 	p.recovered()
+	next.Pace = p.pace.store()
 	filedLate := p.late.note(p.Cursor, fresh, p.Window)
 	p.Stats.note(func(c *Counts) { c.Duplicates += uint64(next.Known); c.Late += uint64(filedLate) })
 	// Deliver may empty the records as it goes; nothing here holds on to the page.
@@ -145,9 +165,10 @@ func (p *Poller) step(ctx context.Context) (time.Duration, error) {
 	if next.CaughtUp() {
 		// What had to be cut comes again with the overlap.
 		p.cut, p.cutAgain = p.cut && p.cutAgain, false
-		return p.Window.PollInterval, nil
+		// From start to start: after a long way here the next window is due at once.
+		return max(time.Until(p.opened.Add(p.Window.PollInterval)), p.pace.wait(time.Now())), nil
 	}
-	return p.pace.next(), nil
+	return p.pace.wait(time.Now()), nil
 }
 
 func (p *Poller) fetch(ctx context.Context, now time.Time) (Page, error) {
@@ -182,22 +203,35 @@ func (p *Poller) failed(err error) time.Duration {
 	if opened && t.kind != pageTrouble {
 		t = refusedOffset(err)
 	}
-	if p.state.kind != t.kind {
+	now := time.Now()
+	if quiet := t.kind == limitTrouble && now.Sub(p.limits) < limitEvery; p.state.kind != t.kind && !quiet {
 		p.Logger.Log(context.Background(), t.level, p.Name+": "+t.line())
+		p.state.said = true
 	}
 	if p.state.kind == "" {
-		p.state.since = time.Now()
+		p.state.since = now
 		p.state.backoff = backoff.NewExponentialBackOff()
 		p.state.backoff.InitialInterval = time.Second
 		p.state.backoff.MaxInterval = 60 * time.Second
 	}
 	p.state.kind = t.kind
 	p.state.calls++
-	if t.kind == "429" {
-		p.pace.limited()
+	if t.wait > 0 {
+		// The jitter only adds: what Duo asks for is the least.
+		t.wait += rand.N(t.wait / 10)
+	}
+	if t.kind == limitTrouble {
+		if p.state.said {
+			p.limits = now
+		}
+		p.pace.limited(now.Add(t.wait))
 	}
 	p.called(outcomeOf(err))
+	return max(p.retry(err, opened, t.wait), p.pace.wait(now))
+}
 
+// retry is how long to wait after a failed call, by its kind.
+func (p *Poller) retry(err error, opened bool, wait time.Duration) time.Duration {
 	switch {
 	case opened:
 		return time.Second
@@ -208,11 +242,10 @@ func (p *Poller) failed(err error) time.Duration {
 		p.cut = true
 		return 0
 	}
-	if t.wait == 0 {
+	if wait == 0 {
 		return p.state.backoff.NextBackOff()
 	}
-	// The jitter only adds: what Duo asks for is the least.
-	return t.wait + rand.N(t.wait/4)
+	return wait
 }
 
 // reopen has the window opened again where that is the way on: after a request
@@ -228,17 +261,20 @@ func (p *Poller) reopen(err error) (ok bool) {
 
 // recovered ends the trouble, if there was any.
 func (p *Poller) recovered() {
-	p.pace.good()
+	p.pace.ok()
 	p.anew = false
 	if full := min(p.Window.PageSize, p.Log.PageMax); p.pageSize < full {
 		if p.goodRun++; p.goodRun >= pageRuns {
 			p.pageSize, p.goodRun = min(p.pageSize*2, full), 0
 		}
 	}
-	if p.state.kind == "" {
-		return
+	if p.state.said {
+		attrs := []any{"after", time.Since(p.state.since).Round(time.Second), "failed_calls", p.state.calls}
+		if limit := p.pace.found.Limit; limit > 0 {
+			attrs = append(attrs, "calls_a_minute", math.Round(limit*10)/10)
+		}
+		p.Logger.Info(p.Name+": Duo answers again", attrs...)
 	}
-	p.Logger.Info(p.Name+": Duo answers again", "after", time.Since(p.state.since).Round(time.Second), "failed_calls", p.state.calls)
 	p.state = state{}
 }
 
@@ -246,7 +282,7 @@ func (p *Poller) recovered() {
 func (p *Poller) called(o Outcome) {
 	p.Stats.note(func(c *Counts) {
 		c.Calls[o]++
-		c.Up, c.Pace = o == OK, p.pace.gap
+		c.Up, c.Pace = o == OK, p.pace.gap()
 		if c.Up {
 			// An error can be another's than Duo's, whose clock is its own.
 			c.LastSuccess, c.Behind = time.Now(), p.behind
@@ -277,32 +313,6 @@ func (p *Poller) warn(next Cursor, records int, cutOff bool) {
 		p.Logger.Warn(p.Name+": more records within the overlap than can be remembered; it is shortened, so that fewer of the events that Duo files late are found", "remembered", p.Window.maxSeen())
 	}
 }
-
-// pace is the pause between calls while catching up: none until Duo limits the
-// calls, then longer at each limit and shorter with each run of good calls.
-type pace struct {
-	gap  time.Duration
-	runs int // good calls since the gap last changed
-}
-
-const (
-	paceStep = 2 * time.Second  // first gap
-	paceMax  = 60 * time.Second // the slowest pace: what Duo asks for when idle
-	paceRuns = 10               // good calls until the gap shrinks by a quarter
-)
-
-func (p *pace) limited() { p.gap, p.runs = min(max(p.gap*2, paceStep), paceMax), 0 }
-
-func (p *pace) good() {
-	if p.runs++; p.runs >= paceRuns {
-		p.gap, p.runs = p.gap*3/4, 0
-	}
-	if p.gap < paceStep/4 {
-		p.gap = 0
-	}
-}
-
-func (p *pace) next() time.Duration { return p.gap }
 
 // sleep waits for d or until the context ends.
 func sleep(ctx context.Context, d time.Duration) error {

@@ -47,7 +47,7 @@ type Counts struct {
 	Calls       [outcomes]uint64 // by Outcome
 	Duplicates  uint64           // records that were known, and were dropped
 	Late        uint64           // records that Duo filed later than the overlap
-	Pace        time.Duration    // found pause between two calls while catching up
+	Pace        time.Duration    // found time from one call to the next while catching up; 0: none
 	LastSuccess time.Time        // of the last page, by the local clock; zero: none yet
 	Behind      time.Duration    // how far Duo's clock is behind ours, if it is
 	Up          bool             // the last call brought a page

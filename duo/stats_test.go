@@ -23,7 +23,7 @@ func TestCallsByOutcome(t *testing.T) {
 		want  duo.Outcome
 		pace  time.Duration
 	}{
-		{"429", duotest.Fault{Kind: duotest.FaultRateLimit}, duo.Limited, 2 * time.Second},
+		{"429", duotest.Fault{Kind: duotest.FaultRateLimit}, duo.Limited, 0},
 		{"400", duotest.Fault{Kind: duotest.FaultStatus, Status: 400}, duo.Rejected, 0},
 		{"401", duotest.Fault{Kind: duotest.FaultStatus, Status: 401}, duo.Denied, 0},
 		{"403", duotest.Fault{Kind: duotest.FaultStatus, Status: 403}, duo.Denied, 0},

@@ -40,6 +40,9 @@ const (
 	retryingRarely = "; trying again every 5 minutes"
 )
 
+// limitTrouble is the kind of a 429.
+const limitTrouble = "429"
+
 // pageTrouble is the kind of an answer that is no page, or none that leads on.
 const pageTrouble = "page"
 
@@ -62,7 +65,7 @@ func diagnose(err error, from source) trouble {
 	switch {
 	case errors.As(err, &limit):
 		return trouble{
-			kind: "429", level: slog.LevelWarn, wait: max(rateLimitWait, limit.RetryAfter),
+			kind: limitTrouble, level: slog.LevelWarn, wait: max(rateLimitWait, limit.RetryAfter),
 			text: "Duo limits the calls (HTTP 429)", next: "; waiting at least a minute and going on slower",
 		}
 	case errors.As(err, &api):

@@ -37,7 +37,7 @@ var metrics = []metric{
 		name: "calls_total", help: "Calls to Duo", outcomes: callOutcomes[:], fold: sum,
 		read: func(r reading, outcome int) float64 { return float64(r.Calls[outcome]) },
 	}, {
-		name: "pace_seconds", gauge: true, help: "Pause between two calls while catching up, as found by what Duo allows; 0: none", fold: highest,
+		name: "pace_seconds", gauge: true, help: "Time from one call to the next while catching up, as found by what Duo allows; 0: as soon as Duo answers", fold: highest,
 		read: func(r reading, _ int) float64 { return r.Pace.Seconds() },
 	}, {
 		name: "duplicates_dropped_total", help: "Events that Duo sent again, as it must within the overlap, and that were dropped", fold: sum,

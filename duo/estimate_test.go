@@ -1,0 +1,148 @@
+package duo
+
+import (
+	"encoding/json"
+	"math"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+var paceEpoch = time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+
+// kept is a pace after n good calls, evenly within a time, and one that was
+// refused at its end.
+func kept(found FoundPace, n int, within time.Duration) *pace {
+	p := &pace{found: found}
+	for i := range n {
+		p.start(paceEpoch.Add(within * time.Duration(i) / time.Duration(n)))
+		p.ok()
+	}
+	p.start(paceEpoch.Add(within))
+	p.held = 0 // as if the pace had only been kept to, unless a row says otherwise
+	return p
+}
+
+func TestEstimate(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		found  FoundPace
+		calls  int
+		within time.Duration
+		steps  int // faster paces that are tried
+		want   FoundPace
+	}{
+		{"first: ten calls at once", FoundPace{}, 10, time.Second, 0, FoundPace{Limit: 10}},
+		{"first: one call", FoundPace{}, 1, time.Second, 0, FoundPace{Limit: 1}},
+		{"kept to, and refused: between what a bucket and a window would be", FoundPace{Limit: 40}, 39, time.Minute, 0, FoundPace{Limit: 27.9, Refuted: 40}},
+		{"kept to, and refused: not below what was proven", FoundPace{Limit: 40, Proven: 30}, 39, time.Minute, 0, FoundPace{Limit: 30, Proven: 30, Refuted: 40}},
+		{"kept to for hours, and refused: what was proven is no more", FoundPace{Limit: 30, Proven: 30}, 3529, 2 * time.Hour, 0, FoundPace{Limit: 28.5, Refuted: 30}},
+		{"fallen: a part went through", FoundPace{Limit: 30, Proven: 30, Refuted: 33}, 12, 25 * time.Second, 0, FoundPace{Limit: 12}},
+		{"fallen: two calls are too few to tell", FoundPace{Limit: 30}, 2, 4 * time.Second, 0, FoundPace{Limit: 21}},
+		{"tried at once, and refused: it is as it was", FoundPace{Limit: 10, Proven: 10}, 10, time.Minute, 1, FoundPace{Limit: 10, Proven: 10, Refuted: 10.784}},
+		{"tried for long, and refused: it is what went through", FoundPace{Limit: 10, Proven: 10}, 40, time.Minute, 3, FoundPace{Limit: 40, Proven: 10}},
+		{"tried, and refused above what was refuted: between", FoundPace{Limit: 10, Proven: 10, Refuted: 16.9}, 20, time.Minute, 2, FoundPace{Limit: 13, Proven: 10, Refuted: 16.9}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := kept(tt.found, tt.calls, tt.within)
+			if tt.steps > 0 {
+				p.held = p.hold() + time.Duration(tt.steps-1)*paceStep
+				for p.step() < tt.steps {
+					p.held += time.Second
+				}
+				p.found = tt.found // before the steps passed what was refuted
+			}
+			close := cmp.Comparer(func(a, b float64) bool { return math.Abs(a-b) <= 0.005*math.Abs(a+b) })
+			if diff := cmp.Diff(tt.want, p.estimate(), close); diff != "" {
+				t.Errorf("estimate (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// What is refused before anything went through says nothing of a pace.
+func TestPaceRefusedTwice(t *testing.T) {
+	p := kept(FoundPace{}, 20, time.Second)
+	p.limited(paceEpoch.Add(time.Minute))
+	want := p.found
+	for i := range 60 {
+		p.start(paceEpoch.Add(time.Duration(1+i) * time.Minute))
+		p.limited(paceEpoch.Add(time.Duration(2+i) * time.Minute))
+	}
+	if diff := cmp.Diff(want, p.found); diff != "" || p.found.Limit != 20 {
+		t.Errorf("after an hour of 429 (-before +after):\n%s", diff)
+	}
+	if want, got := 61*time.Minute, p.due.Sub(paceEpoch); got != want {
+		t.Errorf("next call after %v, want %v", got, want)
+	}
+}
+
+// Calls are paced from start to start; a late one may make up half a second.
+func TestPaceStartToStart(t *testing.T) {
+	p := &pace{found: FoundPace{Limit: 61.2}} // a call in a second
+	late := []time.Duration{0, 300 * time.Millisecond, 0, 0, 5 * time.Second, 0, 0, 0}
+	var at []float64
+	now := paceEpoch
+	for _, l := range late {
+		now = now.Add(p.wait(now)).Add(l)
+		at = append(at, math.Round(now.Sub(paceEpoch).Seconds()*10)/10)
+		p.start(now)
+		p.ok()
+	}
+	if diff := cmp.Diff([]float64{0, 1.3, 2, 3, 9, 9.5, 10.5, 11.5}, at); diff != "" {
+		t.Errorf("starts (-want +got):\n%s", diff)
+	}
+}
+
+// What was stored comes back; what cannot be is none, and never a reason to
+// refuse a cursor.
+func TestStoredPace(t *testing.T) {
+	good := FoundPace{Limit: 29.5, Proven: 29.5, Refuted: 32, At: ToMillis(paceEpoch)}
+	text, err := json.Marshal(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct {
+		text string
+		want FoundPace
+	}{
+		{string(text), good},
+		{`{"limit":1e300}`, FoundPace{}}, {`{"limit":-1}`, FoundPace{}}, {`{"limit":0}`, FoundPace{}}, {`{"limit":"x"}`, FoundPace{}}, {`[]`, FoundPace{}},
+		{`"x"`, FoundPace{}}, {`{}`, FoundPace{}}, {`{"limit":5,"at":"x"}`, FoundPace{}}, {`{"limit":1e400}`, FoundPace{}},
+		{`{"limit":5,"proven":-7,"refuted":1e300}`, FoundPace{Limit: 5, Refuted: paceMost}},
+	} {
+		var c Cursor
+		if err := json.Unmarshal([]byte(`{"from":"2026-01-01T00:00:00Z","pace":`+tt.text+`}`), &c); err != nil {
+			t.Errorf("%s: %v", tt.text, err)
+			continue
+		}
+		if diff := cmp.Diff(&tt.want, c.Pace); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", tt.text, diff)
+		}
+		var p pace
+		p.resume(c.Pace, paceEpoch)
+		for i := range 100 { // whatever it is, calls go on
+			p.start(paceEpoch.Add(time.Duration(i) * time.Hour))
+			if wait := p.wait(paceEpoch.Add(time.Duration(i) * time.Hour)); wait > 11*time.Minute {
+				t.Fatalf("%s: the next call is %v away", tt.text, wait)
+			}
+			p.ok()
+		}
+	}
+}
+
+// A stored pace is kept to; one of long ago, or of a clock that was ahead, is
+// tried faster at once.
+func TestStoredPaceAges(t *testing.T) {
+	for _, tt := range []struct {
+		age  time.Duration
+		want int
+	}{{0, 0}, {time.Hour, 0}, {25 * time.Hour, 1}, {-time.Hour, 1}} {
+		var p pace
+		p.resume(&FoundPace{Limit: 30, Proven: 30, Refuted: 33, At: ToMillis(paceEpoch)}, paceEpoch.Add(tt.age))
+		if got := p.step(); got != tt.want {
+			t.Errorf("after %v: step %d, want %d", tt.age, got, tt.want)
+		}
+	}
+}
