@@ -98,6 +98,10 @@ type Cursor struct {
 	PageCap    int    `json:"page_cap,omitempty"` // a Duo that sends shorter pages than asked: so short
 	Reopened   Millis `json:"reopened"`           // where a refused next_offset last had the window opened again
 	Held       Millis `json:"held,omitempty"`     // lower bound of a walk by position, where From has aged out
+	// Skip is where a window begins that leaves the overlap to a later one; none: it
+	// begins at From. Swept is up to where the log was read with its overlap.
+	Skip  Millis `json:"skip,omitempty"`
+	Swept Millis `json:"swept,omitempty"`
 	// Equal counts the records without an id of the page before, by content: the
 	// n-th equal one is an event of its own, also behind a page border.
 	Equal map[string]int `json:"equal,omitempty"`
@@ -269,8 +273,24 @@ func size(records []Record) (n int) {
 
 // begin is the lower bound of the call for a window's first page.
 func (c Cursor) begin(now time.Time) Millis {
-	return max(c.From, c.Reopened, ToMillis(now.Add(-retention)))
+	return max(c.lower(), c.Reopened, ToMillis(now.Add(-retention)))
 }
+
+// skips reports whether the open window leaves the overlap to a later one.
+func (c Cursor) skips() bool {
+	return c.Skip >= c.From && c.Skip != 0 && c.Skip+Millis(minWindow.Milliseconds()) <= c.Until
+}
+
+// lower is the open window's lower bound.
+func (c Cursor) lower() Millis {
+	if c.skips() {
+		return c.Skip
+	}
+	return c.From
+}
+
+// read returns up to where the log was read with its overlap.
+func (c Cursor) read() Millis { return cmp.Or(c.Swept, c.Checked) }
 
 // bounds are the parameters of a window from a time on, in milliseconds.
 func (c Cursor) bounds(from Millis, pageSize int) url.Values {
@@ -425,6 +445,6 @@ func (c *Cursor) close(w Window) {
 		c.Tail = "" // there is more behind it by now
 	}
 	c.Checked = max(c.Checked, c.Until)
-	c.Until, c.Next, c.Last, c.Newest, c.Reopened, c.Held = 0, "", 0, 0, 0, 0
+	c.Until, c.Next, c.Last, c.Newest, c.Reopened, c.Held, c.Skip = 0, "", 0, 0, 0, 0, 0
 	c.Read, c.PageLen, c.Short, c.Equal = 0, 0, false, nil
 }

@@ -23,8 +23,8 @@ type late struct {
 // and returns how much of it was late.
 func (l *late) note(c Cursor, fresh []Record, w Window) (n int) {
 	for _, r := range fresh {
-		// Up to Checked the log had been read to its end, without this one.
-		by := c.Checked.Time().Sub(r.Time)
+		// Up to there the log had been read to its end, without this one.
+		by := c.read().Time().Sub(r.Time)
 		// What is not within the window has an odd time. (A window may end a poll
 		// before its last record, and v1 logs are read by whole seconds.)
 		if r.exact && ToMillis(r.Time) >= c.From && by > w.Overlap+w.PollInterval+time.Second && !updates(r, c) {

@@ -137,3 +137,33 @@ func TestLateEventsAreSaidHourly(t *testing.T) {
 		}
 	})
 }
+
+// Where the overlap takes pages to read again, not every poll does; and what is
+// filed late within it comes once all the same, and is not said to be late.
+func TestLateEventsWithinSkippedOverlap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAccount(t, duotest.Config{})
+		g := duotest.NewGenerator(duotest.Activity, 3, small)
+		w := defaults
+		w.PageSize = 10
+		r := a.read(duotest.Activity, w, duo.NewCursor(time.Now().Add(-time.Hour), time.Now()))
+		const seconds = 2 * 3600
+		for i := range seconds {
+			now := time.Now()
+			a.server.Add(duotest.Activity, g.At(now))
+			if i%5 == 0 { // up to overlap later than they would have been shown
+				a.server.AddAt(duotest.Activity, now.Add(w.Delay+time.Duration(i%61)*w.Overlap/61), g.At(now.Add(time.Second/2)))
+			}
+			time.Sleep(time.Second)
+		}
+		time.Sleep(time.Hour)
+		sameOnce(t, a.server.IDs(duotest.Activity), r.got())
+		if lines := r.logs.all(); len(lines) > 0 {
+			t.Errorf("log: %q", lines)
+		}
+		// Each minute has 7 pages; with the overlap at each poll they would be 43.
+		if calls := len(a.server.Calls()); calls > 25*seconds/60 {
+			t.Errorf("%d calls in %d minutes", calls, seconds/60)
+		}
+	})
+}

@@ -4,7 +4,15 @@ import (
 	"cmp"
 	"fmt"
 	"net/url"
+	"slices"
 	"time"
+)
+
+const (
+	// skipPages is how many pages of overlap are too many to be read again at each poll.
+	skipPages = 2
+	// skipMost is how long they are left out, at most: it delays what is filed late.
+	skipMost = Millis(10 * time.Minute / time.Millisecond)
 )
 
 // searchAfter is the paging of the v2 logs: a window with both bounds, and a
@@ -40,7 +48,7 @@ func (searchAfter) advance(c Cursor, p Page, w Window, pageSize int, now time.Ti
 	case n > c.PageCap:
 		c.PageCap = 0
 	}
-	begin := cmp.Or(c.Last, c.From)
+	begin := cmp.Or(c.Last, c.lower())
 	placed := max(begin, end)
 	fresh, equal := c.take(p.Records, c.Equal, func(r *Record) Millis {
 		switch {
@@ -58,13 +66,45 @@ func (searchAfter) advance(c Cursor, p Page, w Window, pageSize int, now time.Ti
 	})
 	c.Last, c.Equal = placed, equal
 	c.Newest, c.Read = max(c.Newest, end), c.Read+n
-	c.prune(w, placed-Millis(w.Overlap.Milliseconds()))
+	keep := placed - Millis(w.Overlap.Milliseconds())
+	if c.skips() {
+		keep = min(keep, c.From) // it will be read again
+	}
+	c.prune(w, keep)
 	if c.ends(p, w, pageSize) {
-		c.close(w)
+		c.closeAndSkip(w, now)
 	} else {
 		c.Next, c.PageLen, c.Short = p.Next, n, n < pageSize
 	}
 	return c, fresh, nil
+}
+
+// closeAndSkip ends the window. Where the overlap takes pages to read again, not
+// every window does, but one in each overlap's time. That one begins where the
+// next would have begun after the last that did: so it brings whatever was filed
+// late, only not at the next poll.
+func (c *Cursor) closeAndSkip(w Window, now time.Time) {
+	from, skipped, newest, until := c.From, c.skips(), c.Newest, c.Until
+	c.close(w)
+	if skipped {
+		c.From = max(from, c.SeenSince)
+	} else {
+		c.Swept = c.Checked
+	}
+	overlap := Millis(w.Overlap.Milliseconds())
+	i, _ := slices.BinarySearchFunc(c.Seen, newest-overlap, func(s Seen, at Millis) int { return cmp.Compare(s.At, at) })
+	again := len(c.Seen) - i
+	// After a long way here the next window is a long one, and its overlap the
+	// smaller part of it: what was skipped would have to be read again as well.
+	end := max(until+Millis(w.PollInterval.Milliseconds()), ToMillis(now.Add(-w.Delay)))
+	since := end - c.Swept // negative after a clock that was ahead
+	if newest == 0 || again < skipPages*cmp.Or(c.PageCap, w.PageSize) || since < 0 || since >= min(overlap, skipMost) {
+		return
+	}
+	// What the next one brings must be remembered with what is before it.
+	if span := max(ToMillis(now)-c.From, overlap); 2*float64(again)*float64(span)/float64(overlap) <= float64(w.maxSeen()) {
+		c.Skip = newest
+	}
 }
 
 // ends reports whether the page was the last one of its window. A short page
