@@ -5,6 +5,7 @@ import (
 	"flag"
 	"fmt"
 	"net/http"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -86,7 +87,10 @@ func TestPaceShared(t *testing.T) {
 				const limit, search, length = 30, 2 * time.Hour, 4 * time.Hour
 				begin := time.Now()
 				pages, refused := map[string]int{}, 0
+				var mu sync.Mutex
 				a := newAccount(t, duotest.Config{Budget: limit, BudgetKind: kind, BudgetShared: true, Latency: 50 * time.Millisecond, OnCall: func(c duotest.Call) {
+					mu.Lock()
+					defer mu.Unlock()
 					switch {
 					case c.At.Sub(begin) < search:
 					case c.Status == http.StatusOK:
