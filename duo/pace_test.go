@@ -268,6 +268,9 @@ func TestWindowsStartToStart(t *testing.T) {
 		r := a.read(duotest.Activity, w, duo.NewCursor(begin.Add(-25*time.Hour), begin))
 		time.Sleep(6 * time.Minute)
 		r.stop()
+		if len(windows) != 5 {
+			t.Errorf("windows at %v, want five", windows)
+		}
 		for i := 1; i < len(windows); i++ {
 			want := time.Minute
 			if i == 1 {
