@@ -105,12 +105,12 @@ type Cursor struct {
 	// Equal counts the records without an id of the page before, by content: the
 	// n-th equal one is an event of its own, also behind a page border.
 	Equal map[string]int `json:"equal,omitempty"`
+	// Pace is what is known of the limit of calls; nil: none was met.
+	Pace *FoundPace `json:"pace,omitempty"`
 	// Seen is what has been received since SeenSince and may come again.
 	// A window never begins before SeenSince.
 	SeenSince Millis `json:"seen_since"`
 	Seen      []Seen `json:"seen"`
-	// Pace is what is known of the limit of calls; nil: none was met.
-	Pace *FoundPace `json:"pace,omitempty"`
 	// Known is how many records of the page before had been received before it.
 	Known int `json:"-"`
 	// Crowded is the second that alone filled the page before, in a log that can
@@ -226,6 +226,11 @@ func (c Cursor) Open(now time.Time, w Window) (open Cursor, wait time.Duration, 
 			return c, wait, 0
 		}
 		c.Until = until
+		if unswept := until - c.Swept; unswept < 0 || unswept > w.skipMost()+Millis(w.PollInterval.Milliseconds()) {
+			// There was a stop, or the clock was set: what comes in a long window is more
+			// than can be remembered with what was left out.
+			c.Skip = 0
+		}
 		since := until - c.VerifiedAt
 		if since < 0 {
 			c.Tail = "" // the end was looked at too early, by a clock that was ahead

@@ -620,6 +620,7 @@ func TestCompactJSON(t *testing.T) {
 	for _, c := range []Cursor{
 		{}, {Seen: []Seen{}}, {Seen: []Seen{{}}}, {Seen: []Seen{{At: -1, Hash: 1<<64 - 1}, {At: 1, Hash: 1}}, Known: 1},
 		{From: at(1), Next: "<null}>", Tail: "\xff", Equal: map[string]int{"b": 1, "a": 2}}, big,
+		{Pace: &FoundPace{Limit: 1}, Skip: 1, Swept: 2, Seen: []Seen{{At: 1}}},
 	} {
 		want, err := json.Marshal(c)
 		if err != nil {

@@ -167,3 +167,34 @@ func TestLateEventsWithinSkippedOverlap(t *testing.T) {
 		}
 	})
 }
+
+// What was left out of the last window before a stop is not left out of the long one
+// behind it: more comes in that than can be remembered.
+func TestLateEventsBeforeStop(t *testing.T) {
+	for stop := range 5 { // minutes, so that it falls on each window between two with the overlap
+		synctest.Test(t, func(t *testing.T) {
+			a := newAccount(t, duotest.Config{})
+			g := duotest.NewGenerator(duotest.Activity, 3, small)
+			w := defaults
+			w.PageSize, w.MaxSeen = 10, 1500
+			r := a.read(duotest.Activity, w, duo.NewCursor(time.Now().Add(-time.Minute), time.Now()))
+			live := func(d time.Duration) {
+				for range d / time.Second {
+					a.server.Add(duotest.Activity, g.At(time.Now()))
+					time.Sleep(time.Second)
+				}
+			}
+			live(30*time.Minute + time.Duration(stop)*time.Minute)
+			r.stop()
+			last := r.poller.Cursor
+			for i := range 60 { // within the overlap of what was read last
+				at := time.Now().Add(-w.Delay - time.Duration(i)*w.Overlap/61)
+				a.server.AddAt(duotest.Activity, time.Now(), g.At(at))
+			}
+			live(time.Hour)
+			again := a.read(duotest.Activity, w, last)
+			time.Sleep(time.Hour)
+			sameOnce(t, a.server.IDs(duotest.Activity), append(r.got(), again.got()...))
+		})
+	}
+}

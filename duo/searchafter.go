@@ -12,8 +12,11 @@ const (
 	// skipPages is how many pages of overlap are too many to be read again at each poll.
 	skipPages = 2
 	// skipMost is how long they are left out, at most: it delays what is filed late.
-	skipMost = Millis(10 * time.Minute / time.Millisecond)
+	skipMost = 10 * time.Minute
 )
+
+// skipMost is how long the overlap is left out, at most.
+func (w Window) skipMost() Millis { return Millis(min(w.Overlap, skipMost).Milliseconds()) }
 
 // searchAfter is the paging of the v2 logs: a window with both bounds, and a
 // next_offset that names the millisecond and the id of the page's last record.
@@ -98,7 +101,7 @@ func (c *Cursor) closeAndSkip(w Window, now time.Time) {
 	// smaller part of it: what was skipped would have to be read again as well.
 	end := max(until+Millis(w.PollInterval.Milliseconds()), ToMillis(now.Add(-w.Delay)))
 	since := end - c.Swept // negative after a clock that was ahead
-	if newest == 0 || again < skipPages*cmp.Or(c.PageCap, w.PageSize) || since < 0 || since >= min(overlap, skipMost) {
+	if newest == 0 || again < skipPages*cmp.Or(c.PageCap, w.PageSize) || since < 0 || since >= w.skipMost() {
 		return
 	}
 	// What the next one brings must be remembered with what is before it.
