@@ -80,7 +80,6 @@ type instance struct {
 	at      time.Time // of the last hand-over
 	limit   int       // bytes to hand over at once: batch_size, or less while that is not taken in time
 	taken   int       // batches in a row that were taken
-	passed  int       // bytes that were taken since memory was last given back
 	paused  bool
 }
 
@@ -491,24 +490,19 @@ func (in *instance) measure(batches []batch) {
 			}
 		})
 		in.streams[b.stream].open = b.cursor == nil || !b.cursor.CaughtUp()
-		in.passed += len(b.data)
 	}
 }
 
-// rested reports, once for each large backlog, that the host has all of it.
-func (in *instance) rested() bool {
+// rests reports whether the host has all that Duo had.
+func (in *instance) rests() bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if in.passed < largeBacklog || !in.queue.empty() {
-		return false
-	}
 	for _, s := range in.streams {
 		if s.open {
 			return false
 		}
 	}
-	in.passed = 0
-	return true
+	return in.queue.empty()
 }
 
 // took tells the ledger that the host is done with a batch, and reports whether
@@ -601,8 +595,8 @@ func (in *instance) save(ctx context.Context) {
 			in.log.Info("checkpoints can be saved again")
 			said = time.Time{}
 		}
-		if in.rested() {
-			giveBack()
+		if in.rests() {
+			heap.giveBack()
 		}
 		if !in.waitSave(ctx, next, ok, len(failures) > 0) {
 			return

@@ -4,6 +4,7 @@ import (
 	"os"
 	"runtime"
 	"runtime/debug"
+	usage "runtime/metrics"
 	"sync"
 )
 
@@ -47,13 +48,41 @@ func (p *parts) put(b []byte) {
 // room is a buffer's capacity: what is encoded can be larger than what Duo sent.
 func (p *parts) room() int { return p.size + p.size/8 }
 
-// largeBacklog is how many bytes of events pass through until what that took is
-// given back to the system: a hundred times what giving back costs.
-const largeBacklog = 32 << 20
+// worthIt is how many bytes it takes for memory to be given back: some milliseconds
+// for what took ten times as long to fill.
+const worthIt = 4 << 20
 
-// giveBack returns memory to the system at once, the pool's too, which outlasts one
-// collection. Else it stays until other work comes along.
-func giveBack() {
+// heap is this library's, whatever instances there are.
+var heap idleHeap
+
+// idleHeap is the memory that was needed and is needed no more, which stays until
+// other work comes along: for hours, in a process that sleeps between two polls.
+type idleHeap struct {
+	mu   sync.Mutex
+	kept uint64 // bytes that the heap held when it was last given back
+}
+
+// giveBack returns memory to the system at once, if it is worth it. The pool's too,
+// which outlasts one collection.
+func (h *idleHeap) giveBack() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if held() < h.kept+worthIt {
+		return
+	}
 	runtime.GC()
 	debug.FreeOSMemory()
+	h.kept = held()
+}
+
+// held is how many bytes the heap takes of the system.
+func held() (n uint64) {
+	s := []usage.Sample{
+		{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/unused:bytes"}, {Name: "/memory/classes/heap/free:bytes"},
+	}
+	usage.Read(s)
+	for _, v := range s {
+		n += v.Value.Uint64()
+	}
+	return n
 }

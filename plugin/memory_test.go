@@ -1,6 +1,7 @@
 package main
 
 import (
+	"runtime"
 	"runtime/debug"
 	"testing"
 	"testing/synctest"
@@ -24,38 +25,55 @@ func TestSaveMemory(t *testing.T) {
 	}
 }
 
-// TestGiveBack: memory is given back when the host has all of a large backlog, and
-// not before.
-func TestGiveBack(t *testing.T) {
+// TestRests: an instance rests when the host has all that Duo had.
+func TestRests(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s, k := newSite(t), newHandle()
 		s.start(s.asks(1, k))
 		defer s.exit(1, k)
 		in := s.find(k).instance
-		waits := func() int {
-			synctest.Wait()
-			in.mu.Lock()
-			defer in.mu.Unlock()
-			return in.passed
+		if s.collected(k); !in.rests() {
+			t.Error("nothing came yet: it does not rest")
 		}
-		for range largeBacklog >> 20 {
-			s.feed(k, 1<<20)
-			s.collected(k)
+		s.feed(k, 100)
+		if in.rests() {
+			t.Error("a batch waits: it rests")
 		}
-		if got := waits(); got != largeBacklog {
-			t.Errorf("within a window %d bytes wait to be given back, want %d", got, largeBacklog)
+		if s.collected(k); in.rests() {
+			t.Error("within a window: it rests")
 		}
-		end := batch{stream: in.key("", in.options.Logs[0]), cursor: &duo.Cursor{From: 1}}
-		fill(t, in.queue, end)
-		s.collected(k)
-		if got := waits(); got != 0 {
-			t.Errorf("at its end %d bytes wait to be given back", got)
+		fill(t, in.queue, batch{stream: in.key("", in.options.Logs[0]), cursor: &duo.Cursor{From: 1, Until: 2}})
+		if s.collected(k); in.rests() {
+			t.Error("at the end of a page: it rests")
 		}
-		s.feed(k, 1<<20)
-		fill(t, in.queue, end)
-		s.collected(k)
-		if got := waits(); got != 1<<20 {
-			t.Errorf("after a small one %d bytes wait, want %d", got, 1<<20)
+		fill(t, in.queue, batch{stream: in.key("", in.options.Logs[0]), cursor: &duo.Cursor{From: 1}})
+		if s.collected(k); !in.rests() {
+			t.Error("at the end of a window: it does not rest")
 		}
 	})
+}
+
+// TestGiveBack: memory is given back when there is enough of it, and then not again.
+func TestGiveBack(t *testing.T) {
+	var h idleHeap
+	forced := func() uint32 {
+		var m runtime.MemStats
+		runtime.ReadMemStats(&m)
+		return m.NumForcedGC
+	}
+	h.giveBack() // what other tests left
+	before := held()
+	waste := make([]byte, 8*worthIt)
+	if grown := held(); grown < before+4*worthIt {
+		t.Fatalf("%d MiB more make the heap grow from %d to %d bytes", len(waste)>>20, before, grown)
+	}
+	runtime.KeepAlive(waste)
+	h.kept = before
+	if h.giveBack(); held() > before+worthIt {
+		t.Errorf("%d bytes are held, %d before", held(), before)
+	}
+	n := forced()
+	if h.giveBack(); forced() != n {
+		t.Error("memory was given back again, of which there is none")
+	}
 }
