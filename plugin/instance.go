@@ -31,9 +31,6 @@ const (
 	askAfter = 500 * time.Millisecond
 	// growAfter is how many batches are taken until twice as much is handed over.
 	growAfter = 60
-	// minQueue is the least that a queue holds, in bytes: 50 parts of a page wait in
-	// it, so that a callback finds it full while the streams fetch.
-	minQueue = 4 << 20
 	// diskCalls is how many checkpoints are read or written at once: with
 	// hundreds of streams one after the other would take too long, and all at
 	// once a thread each.
