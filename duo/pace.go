@@ -117,6 +117,7 @@ func (p *pace) hold() time.Duration {
 		return paceHold / 3 // who called before may have used up most of it
 	}
 	if f.Refuted == 0 || f.Refuted > 1.25*f.Limit+1 {
+		// Nothing just above it was refuted, so that it may be well below the limit.
 		least, runs = paceHold/3, runs*2/3
 	}
 	return max(least, time.Duration(runs*paceMinute))
@@ -216,7 +217,8 @@ func (p *pace) estimate() FoundPace {
 	case f.Limit == 0:
 		f.Limit = max(recent, 1)
 	case step == 1:
-		// The limit is as it was, or only a little higher.
+		// The limit is as it was, or only a little higher: by what went through, where
+		// that is enough to tell a few percent.
 		if f.Refuted == 0 || f.Refuted > p.rate() {
 			f.Refuted = p.rate()
 		}

@@ -107,8 +107,9 @@ func parsePage(l Log, body []byte) (Page, error) {
 	return p.page, nil
 }
 
-// syntaxError says what is not JSON about a body. At this offset the last value
-// begins that was read as a whole: of one that is jsontext's words are others.
+// syntaxError says what is not JSON about a body, in jsontext's words. value is
+// where the last value begins that was read as a whole: jsontext has to read it so
+// too, since of one that is read token by token it says something else.
 func syntaxError(body []byte, value int) error {
 	dec := jsontext.NewDecoder(bytes.NewBuffer(body), lenient)
 	for {

@@ -150,11 +150,16 @@ func (p *Poller) step(ctx context.Context) (time.Duration, error) {
 		return p.failed(err), nil
 	}
 	p.recovered()
+	return p.deliver(ctx, next, fresh, len(page.Records))
+}
+
+// deliver hands over what a page of so many records brought, goes on behind it,
+// and returns how long to wait for the next call. The error is the context's.
+func (p *Poller) deliver(ctx context.Context, next Cursor, fresh []Record, records int) (time.Duration, error) {
 	next.Pace = p.pace.store()
 	filedLate := p.late.note(p.Cursor, fresh, p.Window)
 	p.Stats.note(func(c *Counts) { c.Duplicates += uint64(next.Known); c.Late += uint64(filedLate) })
 	// Deliver may empty the records as it goes; nothing here holds on to the page.
-	records := len(page.Records)
 	cutOff := p.leftOut > 0 && slices.ContainsFunc(fresh, func(r Record) bool { return len(r.Raw) >= maxValue })
 	if err := p.Deliver(ctx, fresh, next); err != nil {
 		return 0, err
