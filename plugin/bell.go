@@ -8,7 +8,7 @@ import "sync/atomic"
 // for another 10 ms, which once a second is a thousandth of a core.
 //
 // Who adds something rings afterwards; who collects silences it first, and rings
-// it again for what is left. A nil bell rings for nobody.
+// it again for what is left. Ringing a nil bell does nothing.
 type bell atomic.Int32
 
 // bellOf is the bell behind a handle; without a handle, one of its own.

@@ -34,14 +34,14 @@ type scale struct {
 	rounds      int           // in which duo_in and tail take turns
 	extraRounds int           // of them, those in which the others do too
 	pages       int           // of our own share
-	shareRounds int           //
+	shareRounds int           // over them
 	memory      []int         // events after which memory is looked at
 	settle      time.Duration // for which memory is looked at
 	outage      time.Duration // how long one lasts, once all has come to rest
 	rate        time.Duration // how long callbacks are looked at
 	far         int           // events that come from far away
-	starts      int           //
-	idle        time.Duration //
+	starts      int           // of a host, whose first record is timed
+	idle        time.Duration // how long nothing comes
 	children    int           // accounts of a service provider
 	childPoll   time.Duration // their poll_interval
 	accounts    time.Duration // how long they are looked at
