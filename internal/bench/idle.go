@@ -109,7 +109,7 @@ func (l *lab) used(ctx context.Context, hosts []*host, length time.Duration) (sh
 // regular is how regularly streams were asked.
 type regular struct {
 	streams           int           // that were asked at all
-	calls             int           //
+	calls             int           // of all of them
 	shortest, longest time.Duration // between two calls of one stream; longest also from begin, and to end
 	firstMost         int           // of the streams' first calls, the most within a second
 }
