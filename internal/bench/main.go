@@ -22,6 +22,7 @@ import (
 	"os/signal"
 	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -145,6 +146,9 @@ func (o options) measure(ctx context.Context, out io.Writer) (*report, error) {
 	wanted, err := regexp.Compile(o.only)
 	if err != nil {
 		return nil, fmt.Errorf("-only: %w", err)
+	}
+	if !slices.ContainsFunc(measurements, func(m measurement) bool { return wanted.MatchString(m.name) }) {
+		return nil, fmt.Errorf("-only %s matches none of %s", o.only, names())
 	}
 	if o.doc != "" && (o.quick || o.only != everything) {
 		return nil, errors.New("-doc: takes the whole table; leave -quick and -only out")
