@@ -92,3 +92,31 @@ func TestBellUntilCounted(t *testing.T) {
 		}
 	})
 }
+
+// TestBellAfterFault: a callback that panics is not the last one while something
+// waits.
+func TestBellAfterFault(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, k := newSite(t), newHandle()
+		c := s.asks(1, k)
+		c.count = func() counts { return counts{} }
+		s.start(c)
+		in := s.find(k).instance
+		good := in.counted
+		in.counted = func() counts { panic("a fault") }
+		s.feed(k, 100)
+		func() {
+			defer func() { _ = recover() }()
+			s.Collect(k)
+			t.Error("there was no fault")
+		}()
+		if !bellOf(k).rings() {
+			t.Error("a batch waits, but no callback will come")
+		}
+		in.counted = good
+		if got := s.collected(k); got != 100 {
+			t.Errorf("the next one brought %d bytes, want 100", got)
+		}
+		s.exit(1, k)
+	})
+}

@@ -155,11 +155,13 @@ func (h *host) Collect(k handle) [][]byte {
 		return nil
 	}
 	r.lines.bell.silence()
+	defer func() { // after a fault too, which would be the last callback else
+		if r.Busy() {
+			r.lines.bell.ring()
+		}
+	}()
 	parts := r.Collect(time.Now())
 	h.flush(r.print, r.lines)
-	if r.Busy() {
-		r.lines.bell.ring()
-	}
 	return parts
 }
 
