@@ -34,8 +34,9 @@ func (b batch) size() int {
 // queue holds batches until Fluent Bit collects them: bounded in bytes, so
 // that a full queue stops the pollers and with them the calls to Duo.
 type queue struct {
-	max  int   // bytes in memory
-	bell *bell // has the callback collect
+	max  int           // bytes in memory
+	bell *bell         // has the callback collect
+	turn chan struct{} // holds a token while somebody pushes: the others wait in their order
 
 	mu      sync.Mutex
 	batches []batch
@@ -43,7 +44,9 @@ type queue struct {
 	room    chan struct{} // closed, and made anew, when something was taken
 }
 
-func newQueue(max int) *queue { return &queue{max: max, room: make(chan struct{})} }
+func newQueue(max int) *queue {
+	return &queue{max: max, turn: make(chan struct{}, 1), room: make(chan struct{})}
+}
 
 // size is how many bytes wait.
 func (q *queue) size() int {
@@ -53,8 +56,15 @@ func (q *queue) size() int {
 }
 
 // push appends a batch. It blocks while the queue is full, but an empty queue
-// takes one batch of any size. The error is the context's.
+// takes one batch of any size: nobody's smaller ones get ahead of it, since with
+// them the queue might never be empty. The error is the context's.
 func (q *queue) push(ctx context.Context, b batch) error {
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case q.turn <- struct{}{}:
+	}
+	defer func() { <-q.turn }()
 	added := false
 	err := q.when(ctx, func() bool {
 		if added = q.bytes == 0 || q.bytes+b.size() <= q.max; added {

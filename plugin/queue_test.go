@@ -50,6 +50,36 @@ func fill(t *testing.T, q *queue, batches ...batch) {
 	}
 }
 
+// TestQueueLargeBatch: a batch that fits into an empty queue only gets in, however
+// many small ones others have.
+func TestQueueLargeBatch(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		q := newQueue(300)
+		ctx, cancel := context.WithCancel(t.Context())
+		var pushers sync.WaitGroup
+		for range 2 {
+			pushers.Go(func() {
+				for q.push(ctx, events("small", 100)) == nil {
+				}
+			})
+		}
+		synctest.Wait() // it is full
+		pushers.Go(func() { _ = q.push(ctx, events("large", 1000)) })
+		for n := 0; ; n++ {
+			synctest.Wait()
+			if got := q.take(100); slices.Contains(describe(got), "large:1000") {
+				break
+			}
+			if n == 10 {
+				t.Error("it is not in the queue after ten callbacks")
+				break
+			}
+		}
+		cancel()
+		pushers.Wait()
+	})
+}
+
 func TestQueueTake(t *testing.T) {
 	for _, c := range []struct {
 		name    string
