@@ -490,12 +490,13 @@ func (in *instance) measure(batches []batch) {
 	}
 }
 
-// rests reports whether the host has all that Duo had.
+// rests reports whether the host has all that Duo had; of an account that is gone no
+// more comes.
 func (in *instance) rests() bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	for _, s := range in.streams {
-		if s.open {
+		if s.open && s.meter.pulled() {
 			return false
 		}
 	}

@@ -46,6 +46,11 @@ func TestRests(t *testing.T) {
 		if s.collected(k); in.rests() {
 			t.Error("at the end of a page: it rests")
 		}
+		in.stream(in.key("", in.options.Logs[0])).meter.note(func(r *reading) { r.pulled = false }) // as when its account is gone
+		if !in.rests() {
+			t.Error("nothing is pulled any more: it does not rest")
+		}
+		in.stream(in.key("", in.options.Logs[0])).meter.note(func(r *reading) { r.pulled = true })
 		fill(t, in.queue, batch{stream: in.key("", in.options.Logs[0]), cursor: &duo.Cursor{From: 1}})
 		if s.collected(k); !in.rests() {
 			t.Error("at the end of a window: it does not rest")

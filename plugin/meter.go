@@ -41,6 +41,13 @@ func (m *meter) note(change func(*reading)) {
 	change(&m.own)
 }
 
+// pulled reports whether the stream is to be pulled now.
+func (m *meter) pulled() bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.own.pulled
+}
+
 // saved counts a checkpoint that was to be written.
 func (m *meter) saved(err error) {
 	outcome := 0
