@@ -198,3 +198,45 @@ func TestLateEventsBeforeStop(t *testing.T) {
 		})
 	}
 }
+
+// Nor is it forgotten for a burst that comes while it is left out.
+func TestLateEventsBeforeBurst(t *testing.T) {
+	for at := range 5 { // minutes, so that it falls on each window between two with the overlap
+		synctest.Test(t, func(t *testing.T) {
+			a := newAccount(t, duotest.Config{})
+			g := duotest.NewGenerator(duotest.Activity, 3, small)
+			w := defaults
+			w.PageSize, w.MaxSeen = 10, 1500
+			r := a.read(duotest.Activity, w, duo.NewCursor(time.Now().Add(-time.Minute), time.Now()))
+			trickle(a.server, duotest.Activity, time.Second, 30*time.Minute+time.Duration(at)*time.Minute, time.Now)
+			now := time.Now()
+			for i := range 60 { // within the overlap of what was read last
+				a.server.AddAt(duotest.Activity, now.Add(time.Second), g.At(now.Add(-w.Delay-time.Duration(i)*w.Overlap/61)))
+			}
+			a.server.Add(duotest.Activity, g.Spread(now.Add(-10*time.Second), now, 1150)...)
+			trickle(a.server, duotest.Activity, time.Second, 30*time.Minute, time.Now)
+			time.Sleep(time.Hour)
+			sameOnce(t, a.server.IDs(duotest.Activity), r.got())
+		})
+	}
+}
+
+// A log that went idle with pages within the overlap is not read again at each
+// poll, however long nothing comes.
+func TestSkippedOverlapOfIdleLog(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAccount(t, duotest.Config{})
+		w := defaults
+		w.PageSize = 100
+		now := time.Now()
+		a.server.Add(duotest.Activity, duotest.NewGenerator(duotest.Activity, 3, small).Spread(now.Add(-5*time.Minute), now.Add(-2*time.Minute), 5000)...)
+		a.read(duotest.Activity, w, duo.NewCursor(now.Add(-time.Hour), now))
+		time.Sleep(3 * time.Hour)
+		before := len(a.server.Calls())
+		time.Sleep(time.Hour)
+		// Twelve times with the overlap, of 50 pages and an empty one.
+		if n := len(a.server.Calls()) - before; n > 12*52+60 {
+			t.Errorf("%d calls in an hour", n)
+		}
+	})
+}

@@ -32,7 +32,7 @@ func (searchAfter) params(c Cursor, now time.Time, pageSize int) url.Values {
 }
 
 func (searchAfter) advance(c Cursor, p Page, w Window, pageSize int, now time.Time) (Cursor, []Record, error) {
-	n, end := len(p.Records), p.end(c.Until)
+	n, end, before := len(p.Records), p.end(c.Until), c
 	if n > 0 && c.Next != "" && p.Next == c.Next {
 		return c, nil, fmt.Errorf("%w: the next_offset %q came again", ErrPaging, p.Next)
 	}
@@ -72,6 +72,9 @@ func (searchAfter) advance(c Cursor, p Page, w Window, pageSize int, now time.Ti
 	keep := placed - Millis(w.Overlap.Milliseconds())
 	if c.skips() {
 		keep = min(keep, c.From) // it will be read again
+		if len(c.Seen) > w.maxSeen() {
+			return before.sweep(), nil, nil
+		}
 	}
 	c.prune(w, keep)
 	if c.ends(p, w, pageSize) {
@@ -94,8 +97,7 @@ func (c *Cursor) closeAndSkip(w Window, now time.Time) {
 	} else {
 		c.Swept = c.Checked
 	}
-	overlap := Millis(w.Overlap.Milliseconds())
-	i, _ := slices.BinarySearchFunc(c.Seen, newest-overlap, func(s Seen, at Millis) int { return cmp.Compare(s.At, at) })
+	i, _ := slices.BinarySearchFunc(c.Seen, newest-Millis(w.Overlap.Milliseconds()), func(s Seen, at Millis) int { return cmp.Compare(s.At, at) })
 	again := len(c.Seen) - i
 	// After a long way here the next window is a long one, and its overlap the
 	// smaller part of it: what was skipped would have to be read again as well.
@@ -105,9 +107,17 @@ func (c *Cursor) closeAndSkip(w Window, now time.Time) {
 		return
 	}
 	// What the next one brings must be remembered with what is before it.
-	if span := max(ToMillis(now)-c.From, overlap); 2*float64(again)*float64(span)/float64(overlap) <= float64(w.maxSeen()) {
+	if 2*len(c.Seen) <= w.maxSeen() {
 		c.Skip = newest
 	}
+}
+
+// sweep begins the open window again, with the overlap: a burst came that cannot
+// be remembered with what was left out. That is to be read before it is forgotten.
+func (c Cursor) sweep() Cursor {
+	c.Skip, c.Next, c.Last, c.Newest, c.Reopened = 0, "", 0, 0, 0
+	c.Read, c.PageLen, c.Short, c.Equal, c.Known = 0, 0, false, nil, 0
+	return c
 }
 
 // ends reports whether the page was the last one of its window. A short page
