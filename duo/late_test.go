@@ -2,6 +2,7 @@ package duo_test
 
 import (
 	"bytes"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -238,5 +239,28 @@ func TestSkippedOverlapOfIdleLog(t *testing.T) {
 		if n := len(a.server.Calls()) - before; n > 12*52+60 {
 			t.Errorf("%d calls in an hour", n)
 		}
+	})
+}
+
+// Nor is it after a clock was a day ahead, unknown to Duo's answers, and is set right.
+func TestSkippedOverlapAfterClock(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		a := newAccount(t, duotest.Config{MaxSkew: -1})
+		clock := &localClock{ahead: 24 * time.Hour}
+		a.now = clock.now
+		a.wrap = func(rt http.RoundTripper) http.RoundTripper { return dateless{rt} }
+		w := defaults
+		w.PageSize = 10
+		r := a.read(duotest.Activity, w, duo.NewCursor(time.Now().Add(-time.Hour), time.Now()))
+		trickle(a.server, duotest.Activity, time.Second, 20*time.Minute, time.Now)
+		clock.set(0)
+		trickle(a.server, duotest.Activity, time.Second, 20*time.Minute, time.Now)
+		before := len(a.server.Calls())
+		trickle(a.server, duotest.Activity, time.Second, time.Hour, time.Now)
+		if n := len(a.server.Calls()) - before; n > 25*60 {
+			t.Errorf("%d calls in an hour", n)
+		}
+		time.Sleep(time.Hour)
+		sameOnce(t, a.server.IDs(duotest.Activity), r.got())
 	})
 }

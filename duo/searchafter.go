@@ -95,7 +95,7 @@ func (c *Cursor) closeAndSkip(w Window, now time.Time) {
 	if skipped {
 		c.From = max(from, c.SeenSince)
 	} else {
-		c.Swept = c.Checked
+		c.Swept = until // Checked may be of a clock that was ahead
 	}
 	i, _ := slices.BinarySearchFunc(c.Seen, newest-Millis(w.Overlap.Milliseconds()), func(s Seen, at Millis) int { return cmp.Compare(s.At, at) })
 	again := len(c.Seen) - i
