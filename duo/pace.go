@@ -21,14 +21,14 @@ const (
 	// paceRuns is how many calls that takes at least: a 429 should be rare among them.
 	paceRuns = 45
 	// paceStep is how long each faster pace is tried: a whole minute of Duo's clock
-	// and a half, and four calls at least.
-	paceStep, paceStepRuns = 90 * time.Second, 4
+	// and a half, and four calls of that pace at least.
+	paceStep, paceStepRuns = 90 * time.Second, 6
 	// paceFirst and paceMore are how much faster the first try is, and each further one.
 	paceFirst, paceMore = 1.1, 1.6
 	// paceSteps bounds the tries.
 	paceSteps = 20
 	// paceLeast and paceMost bound a limit, in calls a minute.
-	paceLeast, paceMost = 0.1, 100_000
+	paceLeast, paceMost = 1, 100_000
 	// paceCalls bounds the calls that are remembered.
 	paceCalls = 2000
 	// paceAge is when a stored pace is no longer held without a try.
@@ -125,20 +125,25 @@ func (p *pace) hold() time.Duration {
 
 // step is the number of the faster pace that is tried, 0 for none.
 func (p *pace) step() int {
-	over := p.held - p.hold()
-	if over < 0 {
-		return 0
+	n := 0
+	for over := p.held - p.hold(); over >= 0 && n < paceSteps; n++ {
+		over -= max(paceStep, time.Duration(paceStepRuns/p.tried(n+1)*paceMinute))
 	}
-	step := max(paceStep, time.Duration(paceStepRuns/max(p.found.Limit, 0.5)*paceMinute))
-	return min(1+int(over/step), paceSteps)
+	return n
+}
+
+// tried is the n-th faster pace, in calls a minute.
+func (p *pace) tried(n int) float64 {
+	// A limit is most likely a whole number: less than one call more is none.
+	rate := p.found.Limit / paceMargin
+	return max(rate*paceFirst, min(rate+1, rate*1.5)) * math.Pow(paceMore, float64(n-1))
 }
 
 // rate is the pace in calls a minute, 0 for any.
 func (p *pace) rate() float64 {
 	rate := p.found.Limit / paceMargin
 	if n := p.step(); n > 0 {
-		// A limit is most likely a whole number: less than one call more is none.
-		rate = max(rate*paceFirst, min(rate+1, rate*1.5)) * math.Pow(paceMore, float64(n-1))
+		rate = p.tried(n)
 	}
 	return min(rate, paceMost)
 }

@@ -282,3 +282,31 @@ func TestWindowsStartToStart(t *testing.T) {
 		}
 	})
 }
+
+// TestPaceAfterTrouble: where Duo refuses each other call for hours, and then none,
+// a log that lags is at full speed within the hour, and is never held for longer
+// than a minute between two calls, but for the pause that Duo's answer asks for.
+func TestPaceAfterTrouble(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const trouble = 4 * time.Hour
+		begin := time.Now()
+		calls := 0
+		a := newAccount(t, duotest.Config{OnCall: func(c duotest.Call) { calls++ }})
+		a.server.Fault(duotest.Fault{Kind: duotest.FaultRateLimit, N: -1, Match: func(duotest.Call) bool { return calls%2 == 1 }})
+		backlog(a.server, duotest.Activity, 3000)
+		w := defaults
+		w.PageSize = 1
+		r := a.read(duotest.Activity, w, duo.NewCursor(begin.Add(-25*time.Hour), begin))
+		time.Sleep(trouble)
+		if least := int(trouble.Minutes() / 2.2); calls < least {
+			t.Errorf("%d calls in %v, want %d", calls, trouble, least)
+		}
+		a.server.ClearFaults()
+		time.Sleep(50 * time.Minute)
+		before := len(r.got())
+		time.Sleep(5 * time.Minute)
+		if n := len(r.got()); n < 3000 && n-before < 500 {
+			t.Errorf("%d pages 50 minutes after the trouble, and %d in the 5 minutes then", before, n-before)
+		}
+	})
+}
