@@ -31,6 +31,8 @@ const (
 	paceLeast, paceMost = 1, 100_000
 	// paceCalls bounds the calls that are remembered.
 	paceCalls = 2000
+	// paceFree is after how long without a call that it held up a pace is forgotten.
+	paceFree = 30 * time.Minute
 	// paceAge is when a stored pace is no longer held without a try.
 	paceAge = 24 * time.Hour
 )
@@ -84,6 +86,7 @@ type pace struct {
 	good  []time.Time   // starts of the good calls of the minute before last, or of the latest three
 	since time.Time     // first call since Duo had its full limit to give
 	run   int           // good calls since
+	bound time.Time     // when it last held a call up, or was found
 	tries bool          // a faster pace is tried
 	first bool          // found is the first estimate
 	went  bool          // a call went through since the last 429
@@ -158,6 +161,13 @@ func (p *pace) gap() time.Duration {
 
 // start notes that a call starts.
 func (p *pace) start(now time.Time) {
+	if p.bound.IsZero() {
+		p.bound = now
+	}
+	if now.Sub(p.bound) > paceFree {
+		// It is that of a log with few calls, most likely: these say little of a limit.
+		p.found, p.first, p.tries, p.held = FoundPace{}, false, false, 0
+	}
 	gap := p.gap()
 	if p.since.IsZero() || now.Sub(p.last) > max(time.Minute, 2*gap) {
 		p.since, p.run = now, 0
@@ -166,6 +176,7 @@ func (p *pace) start(now time.Time) {
 		// Only what the pace held up says something of it.
 		if !p.last.IsZero() && now.Sub(p.due) < max(gap/4, paceSlack) {
 			p.held += min(now.Sub(p.last), 2*gap)
+			p.bound = now
 		}
 		switch n := p.step(); {
 		case n > 0 && !p.tries:
@@ -211,6 +222,7 @@ func (p *pace) limited(until time.Time) {
 	}
 	p.held, p.tries, p.went, p.since, p.run = 0, false, false, time.Time{}, 0
 	p.due = later(until, p.last.Add(p.gap()))
+	p.bound = p.due
 }
 
 // estimate is what a refusal says of the limit.

@@ -310,3 +310,22 @@ func TestPaceAfterTrouble(t *testing.T) {
 		}
 	})
 }
+
+// TestPaceForgotten: a log that is idle meets a 429 by chance, which is no reason to
+// read slowly when there is something to read, hours later.
+func TestPaceForgotten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		begin := time.Now()
+		a := newAccount(t, duotest.Config{})
+		w := defaults
+		w.PageSize = 1
+		r := a.read(duotest.Activity, w, duo.NewCursor(begin.Add(-time.Minute), begin))
+		time.Sleep(time.Hour)
+		a.server.Fault(duotest.Fault{Kind: duotest.FaultRateLimit, N: 1})
+		time.Sleep(2 * time.Hour)
+		now := time.Now()
+		a.server.Add(duotest.Activity, duotest.NewGenerator(duotest.Activity, 1, small).Spread(now.Add(-time.Minute), now, 300)...)
+		time.Sleep(w.Delay + 3*w.PollInterval)
+		sameOnce(t, a.server.IDs(duotest.Activity), r.got())
+	})
+}
