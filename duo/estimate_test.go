@@ -18,9 +18,10 @@ func kept(found FoundPace, n int, within time.Duration) *pace {
 	for i := range n {
 		p.start(paceEpoch.Add(within * time.Duration(i) / time.Duration(n)))
 		p.ok()
+		p.held = 0 // as if the pace had only been kept to, unless a row says otherwise
 	}
 	p.start(paceEpoch.Add(within))
-	p.held = 0 // as if the pace had only been kept to, unless a row says otherwise
+	p.held = 0
 	return p
 }
 
