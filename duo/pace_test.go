@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -290,16 +291,16 @@ func TestPaceAfterTrouble(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		const trouble = 4 * time.Hour
 		begin := time.Now()
-		calls := 0
-		a := newAccount(t, duotest.Config{OnCall: func(c duotest.Call) { calls++ }})
-		a.server.Fault(duotest.Fault{Kind: duotest.FaultRateLimit, N: -1, Match: func(duotest.Call) bool { return calls%2 == 1 }})
+		var calls atomic.Int64
+		a := newAccount(t, duotest.Config{OnCall: func(duotest.Call) { calls.Add(1) }})
+		a.server.Fault(duotest.Fault{Kind: duotest.FaultRateLimit, N: -1, Match: func(duotest.Call) bool { return calls.Load()%2 == 1 }})
 		backlog(a.server, duotest.Activity, 3000)
 		w := defaults
 		w.PageSize = 1
 		r := a.read(duotest.Activity, w, duo.NewCursor(begin.Add(-25*time.Hour), begin))
 		time.Sleep(trouble)
-		if least := int(trouble.Minutes() / 2.2); calls < least {
-			t.Errorf("%d calls in %v, want %d", calls, trouble, least)
+		if least, n := int64(trouble.Minutes()/2.2), calls.Load(); n < least {
+			t.Errorf("%d calls in %v, want %d", n, trouble, least)
 		}
 		a.server.ClearFaults()
 		time.Sleep(50 * time.Minute)
