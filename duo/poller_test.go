@@ -91,7 +91,11 @@ func (a *account) read(log string, w duo.Window, c duo.Cursor) *reading {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { defer close(done); _ = r.poller.Run(ctx) }()
-	r.stop = func() { cancel(); <-done }
+	r.stop = func() {
+		cancel()
+		<-done
+		synctest.Wait() // the server may still be noting the last call
+	}
 	a.t.Cleanup(r.stop)
 	return r
 }
