@@ -420,6 +420,7 @@ func (in *instance) Collect(now time.Time) [][]byte {
 	if parts == nil {
 		in.ledger.Pass(now, marks(batches))
 		in.measure(batches)
+		in.queue.admit()
 		in.wakeSaver()
 		return nil
 	}
@@ -470,6 +471,7 @@ func (in *instance) Release(now time.Time) {
 		in.parts.put(b.data)
 	}
 	in.handed = nil
+	in.queue.admit()
 	if in.taken++; in.taken >= growAfter {
 		in.limit, in.taken = min(in.limit*2, in.options.BatchSize), 0
 	}

@@ -41,7 +41,7 @@ type queue struct {
 	mu      sync.Mutex
 	batches []batch
 	bytes   int
-	room    chan struct{} // closed, and made anew, when something was taken
+	room    chan struct{} // closed, and made anew, by admit
 }
 
 func newQueue(max int) *queue {
@@ -131,7 +131,7 @@ func (q *queue) empty() bool {
 }
 
 // take removes and returns the oldest batches, up to limit bytes of events but
-// at least one if there is any.
+// at least one if there is any. Who waits for their room gets it by admit.
 func (q *queue) take(limit int) []batch {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -148,9 +148,16 @@ func (q *queue) take(limit int) []batch {
 	for _, b := range taken {
 		q.bytes -= b.size()
 	}
+	return taken
+}
+
+// admit lets in who waits for the room that take made. It comes after the callback:
+// what it lets in wants every processor at once, and the callback one.
+func (q *queue) admit() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
 	close(q.room)
 	q.room = make(chan struct{})
-	return taken
 }
 
 // putBack returns batches to the head, in their order, whatever the bound.

@@ -67,7 +67,8 @@ func TestQueueLargeBatch(t *testing.T) {
 		pushers.Go(func() { _ = q.push(ctx, events("large", 1000)) })
 		for n := 0; ; n++ {
 			synctest.Wait()
-			if got := q.take(100); slices.Contains(describe(got), "large:1000") {
+			got := q.take(100)
+			if q.admit(); slices.Contains(describe(got), "large:1000") {
 				break
 			}
 			if n == 10 {
@@ -188,6 +189,7 @@ func TestQueueBound(t *testing.T) {
 					t.Errorf("it blocks: %v, want %v", blocks, c.blocks)
 				}
 				q.take(1000) // now there is room for all
+				q.admit()
 				if err := <-done; err != nil {
 					t.Error(err)
 				}
@@ -269,6 +271,7 @@ func TestQueueConcurrent(t *testing.T) {
 			q.putBack(batches)
 			batches = q.take(100)
 		}
+		q.admit()
 		accept(batches)
 	}
 	accept(q.take(1 << 20))
@@ -312,6 +315,11 @@ func TestWants(t *testing.T) {
 		default:
 		}
 		q.take(79)
+		synctest.Wait()
+		if len(got) > 0 {
+			t.Error("it wants more before the callback is over")
+		}
+		q.admit()
 		if err := <-got; err != nil {
 			t.Errorf("1 of 100 bytes: %v", err)
 		}
