@@ -63,7 +63,7 @@ func FLBPluginInputPreRun(C.int) C.int { return 0 }
 //export duoCollect
 func duoCollect(ctx unsafe.Pointer, data *unsafe.Pointer, size *C.size_t) (ret C.int) {
 	defer guard(&ret)
-	*data, *size = toC(process.Collect(handle(ctx)))
+	*data, *size = toC(handle(ctx), process.Collect(handle(ctx)))
 	return input.FLB_OK
 }
 
@@ -80,7 +80,9 @@ func FLBPluginInputCallback(data *unsafe.Pointer, size *C.size_t) C.int {
 //export FLBPluginInputCleanupCallbackCtx
 func FLBPluginInputCleanupCallbackCtx(ctx, data unsafe.Pointer) (ret C.int) {
 	defer guard(&ret)
-	C.free(data)
+	if !process.TakeBack(handle(ctx), data) {
+		C.free(data)
+	}
 	process.Release(handle(ctx))
 	return input.FLB_OK
 }
@@ -132,6 +134,7 @@ func callerOf(p unsafe.Pointer) caller {
 		handle: handle(C.duo_new_handle(p)),
 		get:    func(name string) string { return input.FLBPluginConfigKey(p, name) },
 		level:  slog.LevelInfo,
+		memory: &cMemory,
 	}
 	c.count = func() (c counts) {
 		text := C.duo_metrics(api, ins, counted)
@@ -189,8 +192,14 @@ func joined(list []string) (C.int, *C.char) {
 // cLevel is Fluent Bit's number of a level: 1 error, 2 warn, 3 info, 4 debug.
 func cLevel(l slog.Level) C.int { return C.int(3 - int(l)/4) }
 
-// toC copies parts into one buffer of C memory, which the cleanup frees.
-func toC(parts [][]byte) (unsafe.Pointer, C.size_t) {
+var cMemory = memory{
+	alloc: func(bytes int) unsafe.Pointer { return C.duo_alloc(C.size_t(bytes)) },
+	free:  func(data unsafe.Pointer) { C.free(data) },
+	trim:  func() { C.duo_trim() },
+}
+
+// toC copies parts into one buffer of C memory, which the cleanup takes.
+func toC(k handle, parts [][]byte) (unsafe.Pointer, C.size_t) {
 	size := 0
 	for _, p := range parts {
 		size += len(p)
@@ -198,7 +207,10 @@ func toC(parts [][]byte) (unsafe.Pointer, C.size_t) {
 	if size == 0 {
 		return nil, 0
 	}
-	data := C.malloc(C.size_t(size))
+	data := process.Lend(k, size)
+	if data == nil {
+		data = C.malloc(C.size_t(size)) // which never is nil
+	}
 	buf := unsafe.Slice((*byte)(data), size)
 	for _, p := range parts {
 		buf = buf[copy(buf, p):]

@@ -28,6 +28,7 @@ type caller struct {
 	level  slog.Level    // of the log
 	print  printer       // the host's logger; nil: it has none
 	count  counter       // nil: the host does not count
+	memory *memory       // for what is handed over
 	input  string        // what the host calls the input; "": it does not say
 	metric registrar     // nil: the host has no metrics
 }
@@ -103,7 +104,7 @@ func (h *host) start(c caller, name string, l *lines) error {
 	if err != nil {
 		return err
 	}
-	in.counted = c.count
+	in.counted, in.tray.memory = c.count, c.memory
 	if err := in.Start(now); err != nil {
 		return err
 	}
@@ -163,6 +164,21 @@ func (h *host) Collect(k handle) [][]byte {
 	parts := r.Collect(time.Now())
 	h.flush(r.print, r.lines)
 	return parts
+}
+
+// Lend returns n bytes of C memory for what Collect returned, nil if there are none
+// for that. They are to come back by TakeBack.
+func (h *host) Lend(k handle, n int) unsafe.Pointer {
+	if r := h.find(k); r != nil {
+		return r.tray.lend(n)
+	}
+	return nil
+}
+
+// TakeBack takes what Lend returned, and reports whether it was that.
+func (h *host) TakeBack(k handle, data unsafe.Pointer) bool {
+	r := h.find(k)
+	return r != nil && r.tray.takeBack(data)
 }
 
 // Release notes that the host is done with what Collect returned.

@@ -49,6 +49,7 @@ type instance struct {
 	log     *slog.Logger
 	queue   *queue
 	parts   parts
+	tray    tray
 	// transport is what Duo is called through; nil until Start, unless a test
 	// sets it.
 	transport http.RoundTripper
@@ -124,6 +125,7 @@ func newInstance(name string, get option.Getter, l *lines, now time.Time) (*inst
 		name: name, options: o, lines: l, log: log,
 		queue:    q,
 		parts:    parts{size: min(batchPart, o.BatchSize)},
+		tray:     tray{size: o.BatchSize},
 		exporter: newExporter(o, q.size),
 		show:     func() {},
 		ledger:   checkpoint.NewLedger(o.Settle),
@@ -367,7 +369,7 @@ func (in *instance) deliverer(s *stream, host string) func(context.Context, []du
 		for i, r := range records {
 			records[i] = duo.Record{} // a page that waits for room gives back what it can
 			if len(data) > 0 && len(data)+len(r.Raw) > in.parts.size {
-				if err := in.queue.push(ctx, batch{stream: key, data: data, events: events}); err != nil {
+				if err := in.push(ctx, batch{stream: key, data: data, events: events}); err != nil {
 					return err
 				}
 				data, events = nil, 0
@@ -384,8 +386,15 @@ func (in *instance) deliverer(s *stream, host string) func(context.Context, []du
 		// A page of a few events must not hold the memory of a whole part.
 		last := batch{stream: key, data: bytes.Clone(data), events: events, cursor: &c}
 		in.parts.put(data)
-		return in.queue.push(ctx, last)
+		return in.push(ctx, last)
 	}
+}
+
+// push queues a batch, and makes room for it on the tray.
+func (in *instance) push(ctx context.Context, b batch) error {
+	err := in.queue.push(ctx, b)
+	in.tray.prepare(in.queue.size())
+	return err
 }
 
 // Collect returns what Fluent Bit is to take now, in parts that are good until
@@ -596,11 +605,19 @@ func (in *instance) save(ctx context.Context) {
 			said = time.Time{}
 		}
 		if in.rests() {
-			heap.giveBack()
+			in.rest()
 		}
 		if !in.waitSave(ctx, next, ok, len(failures) > 0) {
 			return
 		}
+	}
+}
+
+// rest gives back what was needed for more than there is now.
+func (in *instance) rest() {
+	in.tray.drop(trayKeep)
+	if heap.giveBack() && in.tray.memory != nil {
+		in.tray.trim() // the host's copies of what it has passed on too
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"runtime/debug"
 	usage "runtime/metrics"
 	"sync"
+	"unsafe"
 )
 
 // gcPercent is how much garbage may pile up, in percent of what lives, before it is
@@ -62,17 +63,18 @@ type idleHeap struct {
 	kept uint64 // bytes that the heap held when it was last given back
 }
 
-// giveBack returns memory to the system at once, if it is worth it. The pool's too,
-// which outlasts one collection.
-func (h *idleHeap) giveBack() {
+// giveBack returns memory to the system at once, if it is worth it, and reports
+// whether it was. The pool's too, which outlasts one collection.
+func (h *idleHeap) giveBack() bool {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if held() < h.kept+worthIt {
-		return
+		return false
 	}
 	runtime.GC()
 	debug.FreeOSMemory()
 	h.kept = held()
+	return true
 }
 
 // held is how many bytes the heap takes of the system.
@@ -85,4 +87,82 @@ func held() (n uint64) {
 		n += v.Value.Uint64()
 	}
 	return n
+}
+
+// trayKeep is how many bytes of a tray are worth less than to make them ready again.
+const trayKeep = 256 << 10
+
+// memory is C's, in which batches are handed over. Nil where there is none, as in
+// tests.
+type memory struct {
+	alloc func(bytes int) unsafe.Pointer // nil if there is none left
+	free  func(unsafe.Pointer)
+	trim  func() // returns to the system what is free
+}
+
+// tray is where a batch lies while the host copies it, one after the other in the
+// same place. The first touch of a page of memory can take longer than to copy what
+// it holds, and the callback is not to wait for that: so it is done beforehand, when
+// the batch comes together.
+type tray struct {
+	size int // bytes
+	*memory
+
+	mu    sync.Mutex
+	data  unsafe.Pointer // nil if there is none
+	ready int            // bytes of it that were touched
+	lent  bool
+}
+
+// prepare makes the first n bytes ready.
+func (t *tray) prepare(n int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	n = min(n, t.size)
+	if n <= t.ready || !t.have() {
+		return
+	}
+	clear(unsafe.Slice((*byte)(t.data), n)[t.ready:])
+	t.ready = n
+}
+
+// have reports whether there is a tray, and gets one if not; mu is held.
+func (t *tray) have() bool {
+	if t.data == nil && t.memory != nil {
+		t.data = t.alloc(t.size)
+	}
+	return t.data != nil
+}
+
+// lend returns n bytes for the host, nil if there is no such tray.
+func (t *tray) lend(n int) unsafe.Pointer {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if n > t.size || t.lent || !t.have() {
+		return nil
+	}
+	t.lent, t.ready = true, max(t.ready, n)
+	return t.data
+}
+
+// takeBack takes what the host is done with, and reports whether it was lent.
+func (t *tray) takeBack(data unsafe.Pointer) bool {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if !t.lent || data != t.data {
+		return false
+	}
+	t.lent = false
+	return true
+}
+
+// drop gives a tray of more than keep bytes back, unless the host has it.
+func (t *tray) drop(keep int) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.lent || t.data == nil || t.ready <= keep {
+		return
+	}
+	t.free(t.data)
+	t.data, t.ready = nil, 0
 }
