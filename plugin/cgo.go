@@ -195,7 +195,6 @@ func cLevel(l slog.Level) C.int { return C.int(3 - int(l)/4) }
 var cMemory = memory{
 	alloc: func(bytes int) unsafe.Pointer { return C.duo_alloc(C.size_t(bytes)) },
 	free:  func(data unsafe.Pointer) { C.free(data) },
-	trim:  func() { C.duo_trim() },
 }
 
 // toC copies parts into one buffer of C memory, which the cleanup takes.

@@ -8,9 +8,6 @@
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#ifdef __GLIBC__
-#include <malloc.h>
-#endif
 #ifdef _WIN32
 #include <windows.h>
 #define RTLD_DEFAULT GetModuleHandleA(NULL) /* the executable */
@@ -86,14 +83,6 @@ static inline void *duo_new_handle(void *plugin)
 static inline void *duo_alloc(size_t size)
 {
     return malloc(size);
-}
-
-/* Returns free memory to the system, which glibc alone keeps for good. */
-static inline void duo_trim(void)
-{
-#ifdef __GLIBC__
-    malloc_trim(0);
-#endif
 }
 
 static inline int duo_rings(void *handle)

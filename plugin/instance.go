@@ -605,19 +605,12 @@ func (in *instance) save(ctx context.Context) {
 			said = time.Time{}
 		}
 		if in.rests() {
-			in.rest()
+			in.tray.drop(trayKeep)
+			heap.giveBack()
 		}
 		if !in.waitSave(ctx, next, ok, len(failures) > 0) {
 			return
 		}
-	}
-}
-
-// rest gives back what was needed for more than there is now.
-func (in *instance) rest() {
-	in.tray.drop(trayKeep)
-	if heap.giveBack() && in.tray.memory != nil {
-		in.tray.trim() // the host's copies of what it has passed on too
 	}
 }
 
@@ -715,6 +708,7 @@ func (in *instance) Stop(now time.Time) {
 	in.exporter.end()
 	in.lines.close()
 	defer in.lines.flush()
+	defer in.tray.end()
 	in.mu.Lock()
 	in.count(now) // here, since what outlasts Stop must not ask the host
 	in.mu.Unlock()

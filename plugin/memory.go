@@ -63,18 +63,17 @@ type idleHeap struct {
 	kept uint64 // bytes that the heap held when it was last given back
 }
 
-// giveBack returns memory to the system at once, if it is worth it, and reports
-// whether it was. The pool's too, which outlasts one collection.
-func (h *idleHeap) giveBack() bool {
+// giveBack returns memory to the system at once, if it is worth it. The pool's too,
+// which outlasts one collection.
+func (h *idleHeap) giveBack() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if held() < h.kept+worthIt {
-		return false
+		return
 	}
 	runtime.GC()
 	debug.FreeOSMemory()
 	h.kept = held()
-	return true
 }
 
 // held is how many bytes the heap takes of the system.
@@ -97,7 +96,6 @@ const trayKeep = 256 << 10
 type memory struct {
 	alloc func(bytes int) unsafe.Pointer // nil if there is none left
 	free  func(unsafe.Pointer)
-	trim  func() // returns to the system what is free
 }
 
 // tray is where a batch lies while the host copies it, one after the other in the
@@ -156,7 +154,8 @@ func (t *tray) takeBack(data unsafe.Pointer) bool {
 	return true
 }
 
-// drop gives a tray of more than keep bytes back, unless the host has it.
+// drop gives back a tray of which more than keep bytes are ready, unless the host
+// has it.
 func (t *tray) drop(keep int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -165,4 +164,12 @@ func (t *tray) drop(keep int) {
 	}
 	t.free(t.data)
 	t.data, t.ready = nil, 0
+}
+
+// end drops the tray for good. If the host has it, that is what is to free it.
+func (t *tray) end() {
+	t.drop(0)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.memory, t.data = nil, nil
 }

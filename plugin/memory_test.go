@@ -1,10 +1,15 @@
 package main
 
 import (
+	"bytes"
 	"runtime"
 	"runtime/debug"
+	"strings"
 	"testing"
 	"testing/synctest"
+	"unsafe"
+
+	"github.com/google/go-cmp/cmp"
 
 	"duo_in/duo"
 )
@@ -81,4 +86,143 @@ func TestGiveBack(t *testing.T) {
 	if h.giveBack(); forced() != n {
 		t.Error("memory was given back again, of which there is none")
 	}
+}
+
+// arena is memory that knows what is in use.
+type arena struct {
+	none bool // there is none left
+	used map[unsafe.Pointer][]byte
+	got  int // how often there was some
+}
+
+func (a *arena) memory() *memory {
+	a.used = map[unsafe.Pointer][]byte{}
+	return &memory{
+		alloc: func(n int) unsafe.Pointer {
+			if a.none {
+				return nil
+			}
+			b := bytes.Repeat([]byte{'?'}, n)
+			a.got++
+			a.used[unsafe.Pointer(&b[0])] = b
+			return unsafe.Pointer(&b[0])
+		},
+		free: func(p unsafe.Pointer) {
+			if a.used[p] == nil {
+				panic("what is freed is not in use")
+			}
+			delete(a.used, p)
+		},
+	}
+}
+
+// content is what the only piece in use holds.
+func (a *arena) content() string {
+	for _, b := range a.used {
+		return string(b)
+	}
+	return ""
+}
+
+// TestTray: one place for one batch after the other, ready before it is lent.
+func TestTray(t *testing.T) {
+	var a arena
+	tr := tray{size: 8, memory: a.memory()}
+	hand := func(text string) (back func()) {
+		t.Helper()
+		p := tr.lend(len(text))
+		if p == nil {
+			t.Fatalf("no place for %q", text)
+		}
+		copy(unsafe.Slice((*byte)(p), len(text)), text)
+		return func() {
+			t.Helper()
+			if !tr.takeBack(p) {
+				t.Errorf("the place of %q is not taken back", text)
+			}
+		}
+	}
+	holds := func(want string) {
+		t.Helper()
+		if diff := cmp.Diff(want, a.content()); diff != "" {
+			t.Errorf("it holds (-want +got):\n%s", diff)
+		}
+	}
+	tr.prepare(3)
+	holds("\x00\x00\x00?????")
+	back := hand("abcd")
+	tr.prepare(6) // while the host has it
+	holds("abcd\x00\x00??")
+	if p := tr.lend(1); p != nil {
+		t.Error("it is lent twice")
+	}
+	if tr.takeBack(unsafe.Pointer(&a)) {
+		t.Error("it takes back what it did not lend")
+	}
+	tr.drop(0)
+	holds("abcd\x00\x00??")
+	back()
+	hand("efghijkl")()
+	holds("efghijkl")
+	tr.prepare(100)
+	holds("efghijkl")
+	if p := tr.lend(9); p != nil {
+		t.Error("a batch of more than its size is lent a place")
+	}
+	if tr.drop(8); a.got != 1 || len(a.used) != 1 {
+		t.Errorf("memory was asked for %d times, of which %d are in use, want one", a.got, len(a.used))
+	}
+	if tr.drop(7); len(a.used) != 0 {
+		t.Error("it is not given back")
+	}
+	a.none = true
+	if tr.prepare(1); tr.lend(1) != nil {
+		t.Error("something is lent where there is no memory")
+	}
+	a.none = false
+	back = hand("mn")
+	tr.end()
+	if len(a.used) != 1 {
+		t.Error("the host's is freed at the end")
+	}
+	if tr.prepare(1); tr.lend(1) != nil || a.got != 2 {
+		t.Error("there is a tray after the end")
+	}
+}
+
+// TestTrayOfInstance: it is ready for the batch that waits, is used again, and does
+// not outlast the instance.
+func TestTrayOfInstance(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var a arena
+		s, k := newSite(t), newHandle()
+		c := s.asks(1, k)
+		c.memory = a.memory()
+		s.start(c)
+		in := s.find(k).instance
+		key := in.key("", in.options.Logs[0])
+		for round := range 3 {
+			if err := in.push(t.Context(), batch{stream: key, data: make([]byte, 1000)}); err != nil {
+				t.Fatal(err)
+			}
+			if got := strings.Count(a.content(), "\x00"); got != 1000 {
+				t.Errorf("%d bytes are ready for a batch of 1000", got)
+			}
+			s.Collect(k)
+			p := s.Lend(k, 1000)
+			if p == nil || s.Lend(k, 1000) != nil || !s.TakeBack(k, p) || s.TakeBack(k, p) {
+				t.Errorf("round %d: it is not lent once", round)
+			}
+			s.Release(k)
+		}
+		if a.got != 1 {
+			t.Errorf("memory was asked for %d times", a.got)
+		}
+		if s.exit(1, k); len(a.used) != 0 {
+			t.Error("it outlasts the instance")
+		}
+		if s.Lend(k, 1) != nil || s.TakeBack(k, unsafe.Pointer(&a)) {
+			t.Error("an instance that ended lends")
+		}
+	})
 }
