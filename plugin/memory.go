@@ -51,7 +51,7 @@ func (p *parts) room() int { return p.size + p.size/8 }
 
 // worthIt is how many bytes it takes for memory to be given back: some milliseconds
 // for what took ten times as long to fill.
-const worthIt = 4 << 20
+const worthIt = 2 << 20
 
 // heap is this library's, whatever instances there are.
 var heap idleHeap
@@ -68,24 +68,23 @@ type idleHeap struct {
 func (h *idleHeap) giveBack() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if held() < h.kept+worthIt {
+	if used, free := held(); used+free < h.kept+worthIt && free < worthIt {
 		return
 	}
 	runtime.GC()
 	debug.FreeOSMemory()
-	h.kept = held()
+	used, free := held()
+	h.kept = used + free
 }
 
-// held is how many bytes the heap takes of the system.
-func held() (n uint64) {
+// held is how many bytes of the system's the heap uses, for garbage too, and how many
+// are free and not given back.
+func held() (used, free uint64) {
 	s := []usage.Sample{
 		{Name: "/memory/classes/heap/objects:bytes"}, {Name: "/memory/classes/heap/unused:bytes"}, {Name: "/memory/classes/heap/free:bytes"},
 	}
 	usage.Read(s)
-	for _, v := range s {
-		n += v.Value.Uint64()
-	}
-	return n
+	return s[0].Value.Uint64() + s[1].Value.Uint64(), s[2].Value.Uint64()
 }
 
 // trayKeep is how many bytes of a tray are worth less than to make them ready again.
