@@ -112,6 +112,7 @@ type setting struct {
 	collectEvery time.Duration // C host; its main thread then takes what comes as often
 	logCollects  bool          // C host
 	keep         bool          // C host: what is delivered is written to a file
+	env          []string      // KEY=VALUE
 }
 
 // host is one that runs.
@@ -132,7 +133,7 @@ func (l *lab) start(s setting) (*host, error) {
 	h := &host{kind: s.kind, dir: l.folder()}
 	spec := flbtest.Spec{
 		Plugin: l.plugin, Dir: h.dir, CollectEvery: s.collectEvery, DrainEvery: s.collectEvery, LogCollects: s.logCollects,
-		Env: []string{"HTTPS_PROXY=", "https_proxy=", "FAKE_JOURNAL=" + os.DevNull},
+		Env: append([]string{"HTTPS_PROXY=", "https_proxy=", "FAKE_JOURNAL=" + os.DevNull}, s.env...),
 	}
 	options := s.options
 	if s.duo == nil {
