@@ -29,6 +29,9 @@ const (
 	// askAfter is how long a batch takes until the host is asked whether its ring
 	// took it: it is dropped after ten pauses of 100 ms.
 	askAfter = 500 * time.Millisecond
+	// restAfter is how long after the last hand-over a window is not taken to bring more
+	// soon.
+	restAfter = 2 * time.Minute
 	// growAfter is how many batches are taken until twice as much is handed over.
 	growAfter = 60
 	// diskCalls is how many checkpoints are read or written at once: with
@@ -501,14 +504,16 @@ func (in *instance) measure(batches []batch) {
 	}
 }
 
-// rests reports whether the host has all that Duo had; of an account that is gone no
-// more comes.
+// rests reports whether the host has all that Duo had, as far as it comes: of an
+// account that is gone, or a log that is refused half-way, no more does.
 func (in *instance) rests() bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	for _, s := range in.streams {
-		if s.open && s.meter.pulled() {
-			return false
+	if time.Since(in.at) < restAfter {
+		for _, s := range in.streams {
+			if s.open && s.meter.pulled() {
+				return false
+			}
 		}
 	}
 	return in.queue.empty()

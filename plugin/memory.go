@@ -59,8 +59,8 @@ var heap idleHeap
 // idleHeap is the memory that was needed and is needed no more, which stays until
 // other work comes along: for hours, in a process that sleeps between two polls.
 type idleHeap struct {
-	mu   sync.Mutex
-	kept uint64 // bytes that the heap held when it was last given back
+	mu         sync.Mutex // guards what follows
+	used, free uint64     // of held, when memory was last given back
 }
 
 // giveBack returns memory to the system at once, if it is worth it. The pool's too,
@@ -68,13 +68,12 @@ type idleHeap struct {
 func (h *idleHeap) giveBack() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	if used, free := held(); used+free < h.kept+worthIt && free < worthIt {
+	if used, free := held(); used+free < h.used+h.free+worthIt && free < h.free+worthIt {
 		return
 	}
 	runtime.GC()
 	debug.FreeOSMemory()
-	used, free := held()
-	h.kept = used + free
+	h.used, h.free = held() // the runtime keeps some of what is free
 }
 
 // held is how many bytes of the system's the heap uses, for garbage too, and how many

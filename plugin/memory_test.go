@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 	"unsafe"
 
 	"github.com/google/go-cmp/cmp"
@@ -56,6 +57,14 @@ func TestRests(t *testing.T) {
 			t.Error("nothing is pulled any more: it does not rest")
 		}
 		in.stream(in.key("", in.options.Logs[0])).meter.note(func(r *reading) { r.pulled = true })
+		time.Sleep(restAfter - time.Second)
+		if in.rests() {
+			t.Error("no more came for nearly two minutes: it rests")
+		}
+		time.Sleep(time.Second)
+		if !in.rests() {
+			t.Error("no more came for two minutes: it does not rest")
+		}
 		fill(t, in.queue, batch{stream: in.key("", in.options.Logs[0]), cursor: &duo.Cursor{From: 1}})
 		if s.collected(k); !in.rests() {
 			t.Error("at the end of a window: it does not rest")
@@ -83,8 +92,8 @@ func TestGiveBack(t *testing.T) {
 		t.Fatalf("%d MiB more make the heap grow from %d to %d bytes", len(waste)>>20, before, grown)
 	}
 	runtime.KeepAlive(waste)
-	h.kept = before
-	if h.giveBack(); all() > before+worthIt {
+	h.used, h.free = before, 0
+	if h.giveBack(); all() > before+3*worthIt {
 		t.Errorf("%d bytes are held, %d before", all(), before)
 	}
 	n := forced()
@@ -93,10 +102,10 @@ func TestGiveBack(t *testing.T) {
 	}
 	// What was in use when it was last given back, and is not now.
 	waste = make([]byte, 8*worthIt)
-	h.kept = all()
+	h.used, h.free = held()
 	runtime.KeepAlive(waste)
 	runtime.GC() // after which the runtime gives some of it back by itself, in time
-	if h.giveBack(); all() > before+worthIt {
+	if h.giveBack(); all() > before+3*worthIt {
 		t.Errorf("%d bytes are held of what was free, %d before", all(), before)
 	}
 }
