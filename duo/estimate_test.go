@@ -31,28 +31,34 @@ func TestEstimate(t *testing.T) {
 		found  FoundPace
 		calls  int
 		within time.Duration
-		steps  int // faster paces that are tried
+		steps  int  // faster paces that are tried
+		others bool // have been seen
 		want   FoundPace
 	}{
-		{"first: ten calls at once", FoundPace{}, 10, time.Second, 0, FoundPace{Limit: 10}},
-		{"first: one call", FoundPace{}, 1, time.Second, 0, FoundPace{Limit: 1}},
-		{"kept to, and refused: between what a bucket and a window would be", FoundPace{Limit: 40}, 39, time.Minute, 0, FoundPace{Limit: 27.9, Refuted: 40}},
-		{"kept to, and refused: not below what was proven", FoundPace{Limit: 40, Proven: 30}, 39, time.Minute, 0, FoundPace{Limit: 30, Proven: 30, Refuted: 40}},
-		{"kept to for hours, and refused: what was proven is no more", FoundPace{Limit: 30, Proven: 30}, 3529, 2 * time.Hour, 0, FoundPace{Limit: 28.5, Refuted: 30}},
-		{"fallen: a part went through", FoundPace{Limit: 30, Proven: 30, Refuted: 33}, 12, 25 * time.Second, 0, FoundPace{Limit: 12}},
-		{"fallen: two calls are too few to tell", FoundPace{Limit: 30}, 2, 4 * time.Second, 0, FoundPace{Limit: 21}},
-		{"tried at once, and refused: it is as it was", FoundPace{Limit: 10, Proven: 10}, 10, time.Minute, 1, FoundPace{Limit: 10, Proven: 10, Refuted: 10.784}},
-		{"tried for long, and refused: it is what went through", FoundPace{Limit: 10, Proven: 10}, 40, time.Minute, 3, FoundPace{Limit: 40, Proven: 10}},
-		{"tried, and refused above what was refuted: between", FoundPace{Limit: 10, Proven: 10, Refuted: 16.9}, 20, time.Minute, 2, FoundPace{Limit: 13, Proven: 10, Refuted: 16.9}},
+		{"first: ten calls at once", FoundPace{}, 10, time.Second, 0, false, FoundPace{Limit: 10}},
+		{"first: one call", FoundPace{}, 1, time.Second, 0, false, FoundPace{Limit: 1}},
+		{"kept to, and refused: a part of it is given up", FoundPace{Limit: 40}, 39, time.Minute, 0, false, FoundPace{Limit: 32}},
+		{"raised, and refused: not below what was proven", FoundPace{Limit: 40, Proven: 30}, 39, time.Minute, 0, false, FoundPace{Limit: 30, Proven: 30}},
+		{"raised far, and refused: between what a bucket and a window would be", FoundPace{Limit: 40, Proven: 10}, 39, time.Minute, 0, false, FoundPace{Limit: 27.9, Proven: 10}},
+		{"kept to for hours, and refused: what was proven is no more", FoundPace{Limit: 30, Proven: 30}, 3529, 2 * time.Hour, 0, false, FoundPace{Limit: 24}},
+		{"fallen: a part went through", FoundPace{Limit: 30, Proven: 30}, 12, 25 * time.Second, 0, false, FoundPace{Limit: 12}},
+		{"fallen: two calls are too few to tell", FoundPace{Limit: 30}, 2, 4 * time.Second, 0, false, FoundPace{Limit: 21}},
+		{"one call less in a minute is not fallen", FoundPace{Limit: 3.8, Proven: 3.8}, 3, time.Minute, 0, false, FoundPace{Limit: 3.04}},
+		{"tried at once, and refused: it is as it was", FoundPace{Limit: 10, Proven: 10}, 10, time.Minute, 1, false, FoundPace{Limit: 10, Proven: 10}},
+		{"tried at once, and refused, among others: a part of it is given up", FoundPace{Limit: 10, Proven: 10}, 10, time.Minute, 1, true, FoundPace{Limit: 8.5, Proven: 8.5}},
+		{"tried for long, and refused: more than the pace before, less than this one", FoundPace{Limit: 10, Proven: 10}, 40, time.Minute, 3, false, FoundPace{Limit: 12.07, Proven: 10}},
+		{"tried for long, and refused: the pace before went well", FoundPace{Limit: 10, Proven: 10}, 9, time.Minute, 3, false, FoundPace{Limit: 11.6, Proven: 10}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := kept(tt.found, tt.calls, tt.within)
+			if tt.others {
+				p.other = p.last
+			}
 			if tt.steps > 0 {
 				p.held = p.hold() + time.Duration(tt.steps-1)*paceStep
 				for p.step() < tt.steps {
 					p.held += time.Second
 				}
-				p.found = tt.found // before the steps passed what was refuted
 			}
 			close := cmp.Comparer(func(a, b float64) bool { return math.Abs(a-b) <= 0.005*math.Abs(a+b) })
 			if diff := cmp.Diff(tt.want, p.estimate(), close); diff != "" {
@@ -99,8 +105,12 @@ func TestPaceStartToStart(t *testing.T) {
 // What was stored comes back; what cannot be is none, and never a reason to
 // refuse a cursor.
 func TestStoredPace(t *testing.T) {
-	good := FoundPace{Limit: 29.5, Proven: 29.5, Refuted: 32, At: ToMillis(paceEpoch)}
+	good := FoundPace{Limit: 29.5, Proven: 29.5, At: ToMillis(paceEpoch)}
 	text, err := json.Marshal(good)
+	if err != nil {
+		t.Fatal(err)
+	}
+	at, err := json.Marshal(good.At)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,9 +119,10 @@ func TestStoredPace(t *testing.T) {
 		want FoundPace
 	}{
 		{string(text), good},
+		{`{"limit":29.5,"proven":29.5,"refuted":32,"at":` + string(at) + `}`, good}, // as it was stored once
 		{`{"limit":1e300}`, FoundPace{}}, {`{"limit":-1}`, FoundPace{}}, {`{"limit":0}`, FoundPace{}}, {`{"limit":"x"}`, FoundPace{}}, {`[]`, FoundPace{}},
 		{`"x"`, FoundPace{}}, {`{}`, FoundPace{}}, {`{"limit":5,"at":"x"}`, FoundPace{}}, {`{"limit":1e400}`, FoundPace{}},
-		{`{"limit":5,"proven":-7,"refuted":1e300}`, FoundPace{Limit: 5, Refuted: paceMost}},
+		{`{"limit":5,"proven":-7}`, FoundPace{Limit: 5}}, {`{"limit":5,"proven":1e300}`, FoundPace{Limit: 5, Proven: paceMost}},
 	} {
 		var c Cursor
 		if err := json.Unmarshal([]byte(`{"from":"2026-01-01T00:00:00Z","pace":`+tt.text+`}`), &c); err != nil {
@@ -141,9 +152,58 @@ func TestStoredPaceAges(t *testing.T) {
 		want int
 	}{{0, 0}, {time.Hour, 0}, {25 * time.Hour, 1}, {-time.Hour, 1}} {
 		var p pace
-		p.resume(&FoundPace{Limit: 30, Proven: 30, Refuted: 33, At: ToMillis(paceEpoch)}, paceEpoch.Add(tt.age))
+		p.resume(&FoundPace{Limit: 30, Proven: 30, At: ToMillis(paceEpoch)}, paceEpoch.Add(tt.age))
 		if got := p.step(); got != tt.want {
 			t.Errorf("after %v: step %d, want %d", tt.age, got, tt.want)
 		}
+	}
+}
+
+// A restart while faster paces are tried goes on at the one before, which went
+// well, and not at the one that is tried.
+func TestStoredPaceClimbs(t *testing.T) {
+	p := &pace{found: FoundPace{Limit: 10, At: ToMillis(paceEpoch)}}
+	want := 10.0
+	for now := paceEpoch; p.step() < 4; now = now.Add(p.wait(now)) {
+		if f := p.store(); f.Limit != want {
+			t.Fatalf("at step %d: %v calls a minute are stored, want %v", p.step(), f.Limit, want)
+		}
+		p.start(now)
+		p.ok()
+		if n := p.step(); n > 1 {
+			want = p.tried(n - 1)
+		}
+	}
+	var again pace
+	again.resume(p.store(), p.last)
+	if step, rate := again.step(), again.rate(); step != 0 || rate >= p.tried(3) || rate < 0.95*p.tried(3) {
+		t.Errorf("after a restart: step %d of %v calls a minute, want 0 and just below %v", step, rate, p.tried(3))
+	}
+}
+
+// One that keeps to its pace is refused for another's sake: it slows down, and its
+// own try comes when it would have come. What was kept to for long says that there
+// are others.
+func TestPaceAmongOthers(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		proven float64
+		others bool
+	}{{"kept to for long", 30, true}, {"not proven", 0, false}, {"raised", 28, false}} {
+		t.Run(tt.name, func(t *testing.T) {
+			p := &pace{found: FoundPace{Limit: 30, Proven: tt.proven}}
+			now := paceEpoch
+			for p.held < paceHold/2 {
+				p.start(now)
+				p.ok()
+				now = now.Add(p.wait(now))
+			}
+			p.start(now)
+			held := p.held
+			p.limited(now.Add(time.Minute))
+			if p.shared() != tt.others || p.held != held || p.found.Limit >= 30 {
+				t.Errorf("others %v, held %v of %v, %v calls a minute; want %v, all of it, and less than 30", p.shared(), p.held, held, p.found.Limit, tt.others)
+			}
+		})
 	}
 }

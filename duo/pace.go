@@ -15,16 +15,29 @@ const (
 	// paceSlack is what a late call may make up, whatever the pace.
 	paceSlack = 500 * time.Millisecond
 	// paceHold is how long a pace is kept until a faster one is tried, which where
-	// the limit is as it was costs a pause of a minute. A third of it, while it is
-	// not known well.
-	paceHold = 9 * time.Minute
-	// paceRuns is how many calls that takes at least: a 429 should be rare among them.
-	paceRuns = 45
-	// paceStep is how long each faster pace is tried: a whole minute of Duo's clock
-	// and a half, and four calls of that pace at least.
-	paceStep, paceStepRuns = 90 * time.Second, 6
-	// paceFirst and paceMore are how much faster the first try is, and each further one.
-	paceFirst, paceMore = 1.1, 1.6
+	// the limit is as it was costs a pause of a minute.
+	paceHold = 10 * time.Minute
+	// paceRuns is how many calls that takes at least: a 429 should be rare among
+	// them. Where others use the limit too, most come of their calls, and who has
+	// least of it would wait longest for more.
+	paceRuns, paceRunsShared = 28, 12
+	// paceStep is how long the first faster pace is tried: a whole minute of Duo's
+	// clock and a half. Each further one, where more is at stake, is tried for
+	// paceStepLess less, down to a minute; all of them for paceStepRuns calls at least.
+	paceStep, paceStepLess, paceStepRuns = 90 * time.Second, 6 * time.Second, 6
+	// paceMore is by how much each further step is larger than the one before.
+	paceMore = 1.6
+	// paceBack is what is left of a pace that is refused although it is kept to, and
+	// paceGive of one that was to be raised, where others use the limit too. Less of
+	// it costs more of the limit than it gains in fairness.
+	paceBack, paceGive = 0.8, 0.85
+	// paceFell is below which share of the pace what went through says that the limit
+	// has fallen, paceFew what is left of it at least after too few calls to tell.
+	paceFell, paceFew = 0.9, 0.7
+	// paceDown is what is left at most of a faster pace that proves too fast.
+	paceDown = 0.95
+	// paceShared is how long a sign of others counts. A limit that fell gives one too.
+	paceShared = 2 * time.Hour
 	// paceSteps bounds the tries.
 	paceSteps = 20
 	// paceLeast and paceMost bound a limit, in calls a minute.
@@ -41,10 +54,9 @@ const (
 // Duo does not tell, in calls a minute. It is stored with the cursor, so that a
 // restart does not run into the limit again.
 type FoundPace struct {
-	Limit   float64 `json:"limit"`             // what the calls keep to; 0: none was met
-	Proven  float64 `json:"proven,omitempty"`  // a limit that was kept to for long without a 429
-	Refuted float64 `json:"refuted,omitempty"` // one that was kept to and met a 429 nonetheless
-	At      Millis  `json:"at"`                // when Limit was found
+	Limit  float64 `json:"limit"`            // what the calls keep to; 0: none was met
+	Proven float64 `json:"proven,omitempty"` // a limit that was kept to for long without a 429
+	At     Millis  `json:"at"`               // when Limit was found
 }
 
 // UnmarshalJSON reads what was stored. What cannot be is none: it costs a 429,
@@ -56,8 +68,7 @@ func (f *FoundPace) UnmarshalJSON(b []byte) error {
 		*f = FoundPace{}
 		return nil
 	}
-	within := func(rate float64) float64 { return min(max(rate, 0), paceMost) }
-	p.Proven, p.Refuted = within(p.Proven), within(p.Refuted)
+	p.Proven = min(max(p.Proven, 0), paceMost)
 	*f = FoundPace(p)
 	return nil
 }
@@ -76,8 +87,13 @@ func (f *FoundPace) UnmarshalJSON(b []byte) error {
 //
 // When a pace was kept to for a while, faster ones are tried, each for long enough
 // to meet a limit: so one that was raised is found, and of one that was not, a
-// pause every ten minutes is the price. Streams that share a limit meet it in
-// proportion to their shares of it, and so come to equal ones.
+// pause every ten minutes is the price.
+//
+// Streams that share a limit come to equal shares as connections on the Internet
+// do (Chiu and Jain, 1989): each tries as much more as any other, in calls a
+// minute, and gives up a part of what it has when it is refused. One that keeps to
+// its pace is refused because of another's try: it slows down, but that does not
+// put off its own try, which who has least needs most.
 type pace struct {
 	found FoundPace
 	held  time.Duration // how long calls have kept to it
@@ -88,8 +104,8 @@ type pace struct {
 	run   int           // good calls since
 	bound time.Time     // when it last held a call up, or was found
 	tries bool          // a faster pace is tried
-	first bool          // found is the first estimate
 	went  bool          // a call went through since the last 429
+	other time.Time     // when it was last seen that others use the limit too
 }
 
 // resume takes up what was stored.
@@ -103,43 +119,46 @@ func (p *pace) resume(f *FoundPace, now time.Time) {
 	}
 }
 
-// store is what is to be stored, nil if nothing was found.
+// store is what is to be stored, nil if nothing was found. While faster paces are
+// tried it is the one before, which went well.
 func (p *pace) store() *FoundPace {
 	if p.found.Limit == 0 {
 		return nil
 	}
 	f := p.found
+	if n := p.step(); n > 1 {
+		f.Limit = min(p.tried(n-1), paceMost)
+	}
 	return &f
 }
 
 // hold is how long the pace is kept until a faster one is tried.
 func (p *pace) hold() time.Duration {
-	f := p.found
-	least, runs := paceHold, paceRuns/max(f.Limit, 1)
-	if p.first {
-		return paceHold / 3 // who called before may have used up most of it
+	runs := paceRuns
+	if p.shared() {
+		runs = paceRunsShared
 	}
-	if f.Refuted == 0 || f.Refuted > 1.25*f.Limit+1 {
-		// Nothing just above it was refuted, so that it may be well below the limit.
-		least, runs = paceHold/3, runs*2/3
-	}
-	return max(least, time.Duration(runs*paceMinute))
+	return max(paceHold, time.Duration(float64(runs)/max(p.found.Limit, 1)*paceMinute))
 }
+
+// shared reports whether others use the limit too, as far as was seen.
+func (p *pace) shared() bool { return !p.other.IsZero() && p.last.Sub(p.other) < paceShared }
 
 // step is the number of the faster pace that is tried, 0 for none.
 func (p *pace) step() int {
 	n := 0
 	for over := p.held - p.hold(); over >= 0 && n < paceSteps; n++ {
-		over -= max(paceStep, time.Duration(paceStepRuns/p.tried(n+1)*paceMinute))
+		over -= max(paceStep-time.Duration(n)*paceStepLess, time.Minute, time.Duration(paceStepRuns/p.tried(n+1)*paceMinute))
 	}
 	return n
 }
 
-// tried is the n-th faster pace, in calls a minute.
+// tried is the n-th faster pace, in calls a minute. A limit is most likely a whole
+// number, so that less than one call more is none; half as much again will do,
+// where one more were twice as much.
 func (p *pace) tried(n int) float64 {
-	// A limit is most likely a whole number: less than one call more is none.
-	rate := p.found.Limit / paceMargin
-	return max(rate*paceFirst, min(rate+1, rate*1.5)) * math.Pow(paceMore, float64(n-1))
+	limit := p.found.Limit
+	return limit + min(1, limit/2)*math.Pow(paceMore, float64(n-1))
 }
 
 // rate is the pace in calls a minute, 0 for any.
@@ -166,7 +185,7 @@ func (p *pace) start(now time.Time) {
 	}
 	if now.Sub(p.bound) > paceFree {
 		// It is that of a log with few calls, most likely: these say little of a limit.
-		p.found, p.first, p.tries, p.held = FoundPace{}, false, false, 0
+		p.found, p.tries, p.held = FoundPace{}, false, 0
 	}
 	gap := p.gap()
 	if p.since.IsZero() || now.Sub(p.last) > max(time.Minute, 2*gap) {
@@ -178,13 +197,10 @@ func (p *pace) start(now time.Time) {
 			p.held += min(now.Sub(p.last), 2*gap)
 			p.bound = now
 		}
-		switch n := p.step(); {
-		case n > 0 && !p.tries:
+		if p.step() > 0 && !p.tries {
 			// It was kept to; what Duo had in store is unused.
 			p.tries, p.found.Proven = true, p.found.Limit
 			p.since, p.run = now, 0
-		case n > 1 && p.rate()/paceMore > 0.99*p.found.Refuted:
-			p.found.Refuted = 0 // the step before went well
 		}
 		from := now
 		if !p.due.IsZero() {
@@ -214,13 +230,20 @@ func (p *pace) trim() {
 // next one is to wait until a time.
 func (p *pace) limited(until time.Time) {
 	p.trim()
+	f := p.estimate()
+	switch kept := p.step() == 0; {
+	case !kept || !p.went:
+		p.held = 0
+	case p.found.Limit > 0 && p.found.Proven >= p.found.Limit:
+		p.other = p.last // what was kept to for long is refused
+	}
 	if p.went {
 		// If nothing went through since the last 429, this one says nothing of a pace.
-		found := p.estimate()
-		p.found, p.first = found, p.found.Limit == 0
+		p.found = f
 		p.found.At = ToMillis(p.last)
 	}
-	p.held, p.tries, p.went, p.since, p.run = 0, false, false, time.Time{}, 0
+	p.held = min(p.held, p.hold()) // if now shorter, one step at a time
+	p.tries, p.went, p.since, p.run = false, false, time.Time{}, 0
 	p.due = later(until, p.last.Add(p.gap()))
 	p.bound = p.due
 }
@@ -233,38 +256,28 @@ func (p *pace) estimate() FoundPace {
 	switch step := p.step(); {
 	case f.Limit == 0:
 		f.Limit = max(recent, 1)
+	case step == 1 && p.shared():
+		// It is as it was, and others wait for a part of it.
+		f.Limit *= paceGive
+		f.Proven = min(f.Proven, f.Limit)
 	case step == 1:
-		// The limit is as it was, or only a little higher: by what went through, where
-		// that is enough to tell a few percent.
-		if f.Refuted == 0 || f.Refuted > p.rate() {
-			f.Refuted = p.rate()
-		}
-		if f.Limit >= 20 && recent > 1.02*f.Limit && f.Refuted > 1.06*f.Limit {
-			f.Limit = min(recent, math.Sqrt(f.Limit*f.Refuted))
-		}
+		// It is as it was.
 	case step > 1:
-		// It is higher. What was refuted before is not tried again.
-		if f.Refuted > 0 && recent > 0.97*f.Refuted {
-			recent = math.Sqrt(f.Limit * f.Refuted)
-		}
-		f.Limit = max(f.Limit, recent)
-	case recent < 0.9*f.Limit:
+		// It is higher: the pace before this one went well.
+		well := p.tried(step - 1)
+		f.Limit = max(well, min(recent, math.Sqrt(well*p.tried(step))))
+	case recent+0.5 < paceFell*f.Limit: // recent is whole calls, half of one less on average
 		// It has fallen, or others take a part of it.
 		if p.run < 3 {
-			recent = max(recent, 0.7*f.Limit) // too few to tell
+			recent = max(recent, paceFew*f.Limit)
 		}
-		f.Limit, f.Proven, f.Refuted = recent, 0, 0
+		f.Limit, f.Proven = recent, 0
+	case f.Proven > 0 && f.Proven < f.Limit:
+		// The try was too short to tell that this was too much.
+		f.Limit = max(min(math.Sqrt(bucket*f.Limit), paceDown*f.Limit), f.Proven)
 	default:
-		// It was kept to: so it is lower, but not lower than what was proven, unless
-		// it has changed since or that is what was refused.
-		f.Refuted = f.Limit
-		f.Limit = min(math.Sqrt(bucket*f.Limit), 0.95*f.Limit)
-		switch {
-		case f.Proven >= 0.99*f.Refuted || f.Proven == 0:
-			f.Proven, f.Limit = 0, max(f.Limit, f.Refuted/2)
-		case f.Limit < 1.1*f.Proven:
-			f.Limit = f.Proven
-		}
+		// It has changed, or others take a part of it: who has most is refused most.
+		f.Limit, f.Proven = paceBack*f.Limit, 0
 	}
 	f.Limit = min(max(f.Limit, paceLeast), paceMost)
 	return f
