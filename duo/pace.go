@@ -20,7 +20,7 @@ const (
 	// paceRuns is how many calls that takes at least: a 429 should be rare among
 	// them. Where others use the limit too, most come of their calls, and who has
 	// least of it would wait longest for more.
-	paceRuns, paceRunsShared = 28, 12
+	paceRuns, paceRunsShared = 36, 12
 	// paceStep is how long the first faster pace is tried: a whole minute of Duo's
 	// clock and a half. Each further one, where more is at stake, is tried for
 	// paceStepLess less, down to a minute; all of them for paceStepRuns calls at least.
