@@ -37,17 +37,17 @@ func TestEstimate(t *testing.T) {
 	}{
 		{"first: ten calls at once", FoundPace{}, 10, time.Second, 0, false, FoundPace{Limit: 10}},
 		{"first: one call", FoundPace{}, 1, time.Second, 0, false, FoundPace{Limit: 1}},
-		{"kept to, and refused: a part of it is given up", FoundPace{Limit: 40}, 39, time.Minute, 0, false, FoundPace{Limit: 32}},
+		{"kept to for a minute, and refused: between what a bucket and a window would be", FoundPace{Limit: 40}, 39, time.Minute, 0, false, FoundPace{Limit: 27.9}},
 		{"raised, and refused: not below what was proven", FoundPace{Limit: 40, Proven: 30}, 39, time.Minute, 0, false, FoundPace{Limit: 30, Proven: 30}},
 		{"raised far, and refused: between what a bucket and a window would be", FoundPace{Limit: 40, Proven: 10}, 39, time.Minute, 0, false, FoundPace{Limit: 27.9, Proven: 10}},
 		{"kept to for hours, and refused: what was proven is no more", FoundPace{Limit: 30, Proven: 30}, 3529, 2 * time.Hour, 0, false, FoundPace{Limit: 24}},
 		{"fallen: a part went through", FoundPace{Limit: 30, Proven: 30}, 12, 25 * time.Second, 0, false, FoundPace{Limit: 12}},
 		{"fallen: two calls are too few to tell", FoundPace{Limit: 30}, 2, 4 * time.Second, 0, false, FoundPace{Limit: 21}},
-		{"one call less in a minute is not fallen", FoundPace{Limit: 3.8, Proven: 3.8}, 3, time.Minute, 0, false, FoundPace{Limit: 3.04}},
+		{"one call less in a minute is not fallen", FoundPace{Limit: 3.8, Proven: 3.8}, 3, time.Minute, 0, false, FoundPace{Limit: 2.39}},
 		{"tried at once, and refused: it is as it was", FoundPace{Limit: 10, Proven: 10}, 10, time.Minute, 1, false, FoundPace{Limit: 10, Proven: 10}},
 		{"tried at once, and refused, among others: a part of it is given up", FoundPace{Limit: 10, Proven: 10}, 10, time.Minute, 1, true, FoundPace{Limit: 8.5, Proven: 8.5}},
-		{"tried for long, and refused: more than the pace before, less than this one", FoundPace{Limit: 10, Proven: 10}, 40, time.Minute, 3, false, FoundPace{Limit: 12.07, Proven: 10}},
-		{"tried for long, and refused: the pace before went well", FoundPace{Limit: 10, Proven: 10}, 9, time.Minute, 3, false, FoundPace{Limit: 11.6, Proven: 10}},
+		{"tried for long, and refused: more than the pace before, less than this one", FoundPace{Limit: 10, Proven: 10}, 40, time.Minute, 3, false, FoundPace{Limit: 12.96, Proven: 10}},
+		{"tried for long, and refused: the pace before went well", FoundPace{Limit: 10, Proven: 10}, 9, time.Minute, 3, false, FoundPace{Limit: 12, Proven: 10}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			p := kept(tt.found, tt.calls, tt.within)

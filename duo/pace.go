@@ -16,7 +16,7 @@ const (
 	paceSlack = 500 * time.Millisecond
 	// paceHold is how long a pace is kept until a faster one is tried, which where
 	// the limit is as it was costs a pause of a minute.
-	paceHold = 10 * time.Minute
+	paceHold = 9 * time.Minute
 	// paceRuns is how many calls that takes at least: a 429 should be rare among
 	// them. Where others use the limit too, most come of their calls, and who has
 	// least of it would wait longest for more.
@@ -26,7 +26,7 @@ const (
 	// paceStepLess less, down to a minute; all of them for paceStepRuns calls at least.
 	paceStep, paceStepLess, paceStepRuns = 90 * time.Second, 6 * time.Second, 6
 	// paceMore is by how much each further step is larger than the one before.
-	paceMore = 1.6
+	paceMore = 2
 	// paceBack is what is left of a pace that is refused although it is kept to, and
 	// paceGive of one that was to be raised, where others use the limit too. Less of
 	// it costs more of the limit than it gains in fairness.
@@ -277,7 +277,7 @@ func (p *pace) estimate() FoundPace {
 		f.Limit = max(min(math.Sqrt(bucket*f.Limit), paceDown*f.Limit), f.Proven)
 	default:
 		// It has changed, or others take a part of it: who has most is refused most.
-		f.Limit, f.Proven = paceBack*f.Limit, 0
+		f.Limit, f.Proven = min(math.Sqrt(bucket*f.Limit), paceBack*f.Limit), 0
 	}
 	f.Limit = min(max(f.Limit, paceLeast), paceMost)
 	return f

@@ -72,8 +72,9 @@ func paceFound(t *testing.T, name string, limit int, c duotest.Config) {
 	r.stop()
 	share, between := 100*float64(pages)/(float64(possible)*length.Minutes()), (pages+limited)/max(limited, 1)
 	t.Logf("%s: %.0f %% of the limit, one 429 in %d calls", name, share, between)
-	if share < 85 || share > 101 || between < 20 {
-		t.Errorf("want at least 85 %%, and one in at least 20")
+	// A bucket that was full when the hour began holds another minute's calls.
+	if most := 100 + 100*time.Minute.Hours()/length.Hours(); share < 85 || share > most+1 || between < 20 {
+		t.Errorf("want at least 85 %%, no more than %.1f %%, and one in at least 20", most)
 	}
 }
 
