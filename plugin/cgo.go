@@ -194,7 +194,7 @@ func cLevel(l slog.Level) C.int { return C.int(3 - int(l)/4) }
 
 var cMemory = memory{
 	alloc: func(bytes int) unsafe.Pointer { return C.duo_alloc(C.size_t(bytes)) },
-	free:  func(data unsafe.Pointer) { C.free(data) },
+	free:  func(data unsafe.Pointer, bytes int) { C.duo_free(data, C.size_t(bytes)) },
 }
 
 // toC copies parts into one buffer of C memory, which the cleanup takes.

@@ -93,7 +93,7 @@ const trayKeep = 256 << 10
 // tests.
 type memory struct {
 	alloc func(bytes int) unsafe.Pointer // nil if there is none left
-	free  func(unsafe.Pointer)
+	free  func(data unsafe.Pointer, bytes int)
 }
 
 // tray is where a batch lies while the host copies it, one after the other in the
@@ -157,17 +157,24 @@ func (t *tray) takeBack(data unsafe.Pointer) bool {
 func (t *tray) drop(keep int) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.lent || t.data == nil || t.ready <= keep {
-		return
+	if t.ready > keep {
+		t.release()
 	}
-	t.free(t.data)
-	t.data, t.ready = nil, 0
 }
 
 // end drops the tray for good. If the host has it, that is what is to free it.
 func (t *tray) end() {
-	t.drop(0)
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	t.release()
 	t.memory, t.data = nil, nil
+}
+
+// release gives back the tray, unless the host has it; mu is held.
+func (t *tray) release() {
+	if t.lent || t.data == nil {
+		return
+	}
+	t.free(t.data, t.size)
+	t.data, t.ready = nil, 0
 }

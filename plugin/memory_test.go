@@ -129,9 +129,9 @@ func (a *arena) memory() *memory {
 			a.used[unsafe.Pointer(&b[0])] = b
 			return unsafe.Pointer(&b[0])
 		},
-		free: func(p unsafe.Pointer) {
-			if a.used[p] == nil {
-				panic("what is freed is not in use")
+		free: func(p unsafe.Pointer, n int) {
+			if len(a.used[p]) != n {
+				panic("what is freed is not what was got")
 			}
 			delete(a.used, p)
 		},
