@@ -38,7 +38,8 @@ func TestEstimate(t *testing.T) {
 		{"first: ten calls at once", FoundPace{}, 10, time.Second, 0, false, FoundPace{Limit: 10}},
 		{"first: one call", FoundPace{}, 1, time.Second, 0, false, FoundPace{Limit: 1}},
 		{"kept to for a minute, and refused: between what a bucket and a window would be", FoundPace{Limit: 40}, 39, time.Minute, 0, false, FoundPace{Limit: 27.9}},
-		{"raised, and refused: not below what was proven", FoundPace{Limit: 40, Proven: 30}, 39, time.Minute, 0, false, FoundPace{Limit: 30, Proven: 30}},
+		{"raised, and refused: what was proven was too much for a bucket", FoundPace{Limit: 40, Proven: 30}, 37, time.Minute, 0, false, FoundPace{Limit: 37, Proven: 30}},
+		{"raised, and refused: not below what was proven", FoundPace{Limit: 32, Proven: 31}, 29, time.Minute, 0, false, FoundPace{Limit: 31, Proven: 31}},
 		{"raised far, and refused: between what a bucket and a window would be", FoundPace{Limit: 40, Proven: 10}, 39, time.Minute, 0, false, FoundPace{Limit: 27.9, Proven: 10}},
 		{"kept to for hours, and refused: what was proven is no more", FoundPace{Limit: 30, Proven: 30}, 3529, 2 * time.Hour, 0, false, FoundPace{Limit: 24}},
 		{"fallen: a part went through", FoundPace{Limit: 30, Proven: 30}, 12, 25 * time.Second, 0, false, FoundPace{Limit: 12}},
@@ -205,5 +206,34 @@ func TestPaceAmongOthers(t *testing.T) {
 				t.Errorf("others %v, held %v of %v, %v calls a minute; want %v, all of it, and less than 30", p.shared(), p.held, held, p.found.Limit, tt.others)
 			}
 		})
+	}
+}
+
+// TestPaceOfWindow: a log alone, whose calls are counted by the minute, uses 85 % of
+// the limit for as long as it lasts. A pace just above it, which is refused once an
+// hour only, does not have it go up and down from then on.
+func TestPaceOfWindow(t *testing.T) {
+	const search, length, latency = 30 * time.Minute, 12 * time.Hour, 50 * time.Millisecond
+	for limit := 40; limit < 65; limit++ {
+		var p pace
+		var minute time.Time
+		calls, good := 0, 0
+		for now := paceEpoch.Add(42 * time.Second); now.Before(paceEpoch.Add(search + length)); now = now.Add(p.wait(now)) {
+			if m := now.Truncate(time.Minute); m != minute {
+				minute, calls = m, 0
+			}
+			p.start(now)
+			if now = now.Add(latency); calls == limit {
+				p.limited(now.Add(63 * time.Second))
+				continue
+			}
+			calls++
+			if p.ok(); now.Sub(paceEpoch) >= search {
+				good++
+			}
+		}
+		if share := float64(good) / (float64(limit) * length.Minutes()); share < 0.85 {
+			t.Errorf("%d calls a minute: %.0f %% of it used", limit, 100*share)
+		}
 	}
 }

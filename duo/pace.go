@@ -274,7 +274,11 @@ func (p *pace) estimate() FoundPace {
 		f.Limit, f.Proven = recent, 0
 	case f.Proven > 0 && f.Proven < f.Limit:
 		// The try was too short to tell that this was too much.
-		f.Limit = max(min(math.Sqrt(bucket*f.Limit), paceDown*f.Limit), f.Proven)
+		less := math.Sqrt(bucket * f.Limit)
+		if bucket < f.Proven {
+			less = recent // it is no bucket, which would have refused what was proven
+		}
+		f.Limit = max(min(less, paceDown*f.Limit), f.Proven)
 	default:
 		// It has changed, or others take a part of it: who has most is refused most.
 		f.Limit, f.Proven = min(math.Sqrt(bucket*f.Limit), paceBack*f.Limit), 0
