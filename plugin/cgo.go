@@ -208,7 +208,10 @@ func toC(k handle, parts [][]byte) (unsafe.Pointer, C.size_t) {
 	}
 	data := process.Lend(k, size)
 	if data == nil {
-		data = C.malloc(C.size_t(size)) // which never is nil
+		data = cMemory.alloc(size)
+	}
+	if data == nil {
+		return nil, 0 // the host takes nothing: so less is handed over at the next call
 	}
 	buf := unsafe.Slice((*byte)(data), size)
 	for _, p := range parts {

@@ -427,6 +427,37 @@ func TestDroppedAppendsComeAgain(t *testing.T) {
 	})
 }
 
+// TestBatchesNotTaken: what there was no memory for, so that no cleanup comes, is
+// handed over again, and nobody waits for room for ever; a pause or the end may come
+// before that.
+func TestBatchesNotTaken(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, duotest.Config{})
+		w.set["batch_size"], w.set["logs"], w.queue = "64K", "activity, telephony", 128<<10
+		now := time.Now()
+		for _, log := range []string{"activity", "telephony"} {
+			w.server.Add(log, duotest.NewRecords(log, 1, now.Add(-20*time.Hour), now.Add(-time.Hour), 1500)...)
+		}
+		for range 2 {
+			in := w.start()
+			w.run(in, 5*time.Minute, func(tick int) {
+				switch tick % 40 {
+				case 8, 9, 12, 20:
+					in.Collect(time.Now())
+				case 21:
+					w.pause(in)
+				case 30:
+					w.resume(in)
+				}
+			})
+			w.check("activity", 0)
+			w.check("telephony", 0)
+			in.Collect(time.Now())
+			w.stop(in)
+		}
+	})
+}
+
 // A processor that takes a second over large batches looks like a full ring.
 // Smaller ones end the repetitions.
 func TestSlowProcessor(t *testing.T) {
