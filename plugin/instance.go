@@ -609,9 +609,12 @@ func (in *instance) save(ctx context.Context) {
 			in.log.Info("checkpoints can be saved again")
 			said = time.Time{}
 		}
-		if in.rests() {
+		switch {
+		case in.rests():
 			in.tray.drop(trayKeep)
 			heap.giveBack()
+		case !ok:
+			next, ok = restAfter, true // by then it does, if nothing more comes
 		}
 		if !in.waitSave(ctx, next, ok, len(failures) > 0) {
 			return

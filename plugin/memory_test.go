@@ -248,3 +248,29 @@ func TestTrayOfInstance(t *testing.T) {
 		}
 	})
 }
+
+// TestTrayOfRefused: a log that is refused half-way is all that there is. Nothing
+// happens any more, and the tray does not stay for that.
+func TestTrayOfRefused(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var a arena
+		s, k := newSite(t), newHandle()
+		c := s.asks(1, k)
+		c.memory = a.memory()
+		s.start(c)
+		defer s.exit(1, k)
+		in := s.find(k).instance
+		if err := in.push(t.Context(), batch{stream: in.key("", in.options.Logs[0]), data: make([]byte, 2*trayKeep)}); err != nil {
+			t.Fatal(err)
+		}
+		s.collected(k)
+		time.Sleep(restAfter - time.Second)
+		if len(a.used) != 1 {
+			t.Error("there is none while more may come")
+		}
+		time.Sleep(2 * time.Second)
+		if len(a.used) != 0 {
+			t.Error("it stays")
+		}
+	})
+}
