@@ -330,3 +330,40 @@ func TestWants(t *testing.T) {
 		}
 	})
 }
+
+// TestRoomAfterCallback: who waits for room is let in when the host is done with what
+// made it, be it at the callback itself, which found cursors only.
+func TestRoomAfterCallback(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, k := newSite(t), newHandle()
+		s.start(s.asks(1, k))
+		defer s.exit(1, k)
+		in := s.find(k).instance
+		in.queue = newQueue(1000)
+		key := in.key("", in.options.Logs[0])
+		pushed := make(chan error, 1)
+		waits := func(first, second batch) {
+			t.Helper()
+			fill(t, in.queue, first)
+			go func() { pushed <- in.queue.push(t.Context(), second) }()
+			if synctest.Wait(); len(pushed) > 0 {
+				t.Fatal("there is room for both")
+			}
+		}
+		waits(batch{stream: key, data: make([]byte, 900)}, batch{stream: key, cursor: &duo.Cursor{Seen: make([]duo.Seen, 40)}})
+		s.Collect(k)
+		if synctest.Wait(); len(pushed) > 0 {
+			t.Error("it is let in while the host copies")
+		}
+		s.Release(k)
+		if synctest.Wait(); len(pushed) != 1 || <-pushed != nil {
+			t.Fatal("it is not let in when the host is done")
+		}
+		s.Collect(k)
+		waits(batch{stream: key, cursor: &duo.Cursor{Seen: make([]duo.Seen, 40)}}, batch{stream: key, data: make([]byte, 900)})
+		s.Collect(k)
+		if synctest.Wait(); len(pushed) != 1 || <-pushed != nil {
+			t.Fatal("it is not let in behind a cursor")
+		}
+	})
+}
