@@ -202,7 +202,7 @@ func TestTray(t *testing.T) {
 		t.Error("something is lent where there is no memory")
 	}
 	a.none = false
-	back = hand("mn")
+	hand("mn")
 	tr.end()
 	if len(a.used) != 1 {
 		t.Error("the host's is freed at the end")
@@ -269,7 +269,7 @@ func TestTrayOfRefused(t *testing.T) {
 			t.Error("there is none while more may come")
 		}
 		time.Sleep(2 * time.Second)
-		if len(a.used) != 0 {
+		if synctest.Wait(); len(a.used) != 0 {
 			t.Error("it stays")
 		}
 	})

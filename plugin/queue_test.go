@@ -339,7 +339,9 @@ func TestRoomAfterCallback(t *testing.T) {
 		s.start(s.asks(1, k))
 		defer s.exit(1, k)
 		in := s.find(k).instance
-		in.queue = newQueue(1000)
+		in.queue.mu.Lock()
+		in.queue.max = 1000
+		in.queue.mu.Unlock()
 		key := in.key("", in.options.Logs[0])
 		pushed := make(chan error, 1)
 		waits := func(first, second batch) {
