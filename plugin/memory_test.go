@@ -5,6 +5,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -113,6 +114,7 @@ func TestGiveBack(t *testing.T) {
 // arena is memory that knows what is in use.
 type arena struct {
 	none bool // there is none left
+	mu   sync.Mutex
 	used map[unsafe.Pointer][]byte
 	got  int // how often there was some
 }
@@ -125,17 +127,28 @@ func (a *arena) memory() *memory {
 				return nil
 			}
 			b := bytes.Repeat([]byte{'?'}, n)
+			a.mu.Lock()
+			defer a.mu.Unlock()
 			a.got++
 			a.used[unsafe.Pointer(&b[0])] = b
 			return unsafe.Pointer(&b[0])
 		},
 		free: func(p unsafe.Pointer, n int) {
+			a.mu.Lock()
+			defer a.mu.Unlock()
 			if len(a.used[p]) != n {
 				panic("what is freed is not what was got")
 			}
 			delete(a.used, p)
 		},
 	}
+}
+
+// inUse is how many pieces are in use.
+func (a *arena) inUse() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return len(a.used)
 }
 
 // content is what the only piece in use holds.
@@ -191,10 +204,10 @@ func TestTray(t *testing.T) {
 	if p := tr.lend(9); p != nil {
 		t.Error("a batch of more than its size is lent a place")
 	}
-	if tr.drop(8); a.got != 1 || len(a.used) != 1 {
-		t.Errorf("memory was asked for %d times, of which %d are in use, want one", a.got, len(a.used))
+	if tr.drop(8); a.got != 1 || a.inUse() != 1 {
+		t.Errorf("memory was asked for %d times, of which %d are in use, want one", a.got, a.inUse())
 	}
-	if tr.drop(7); len(a.used) != 0 {
+	if tr.drop(7); a.inUse() != 0 {
 		t.Error("it is not given back")
 	}
 	a.none = true
@@ -204,7 +217,7 @@ func TestTray(t *testing.T) {
 	a.none = false
 	hand("mn")
 	tr.end()
-	if len(a.used) != 1 {
+	if a.inUse() != 1 {
 		t.Error("the host's is freed at the end")
 	}
 	if tr.prepare(1); tr.lend(1) != nil || a.got != 2 {
@@ -240,7 +253,7 @@ func TestTrayOfInstance(t *testing.T) {
 		if a.got != 1 {
 			t.Errorf("memory was asked for %d times", a.got)
 		}
-		if s.exit(1, k); len(a.used) != 0 {
+		if s.exit(1, k); a.inUse() != 0 {
 			t.Error("it outlasts the instance")
 		}
 		if s.Lend(k, 1) != nil || s.TakeBack(k, unsafe.Pointer(&a)) {
@@ -265,11 +278,11 @@ func TestTrayOfRefused(t *testing.T) {
 		}
 		s.collected(k)
 		time.Sleep(restAfter - time.Second)
-		if len(a.used) != 1 {
+		if a.inUse() != 1 {
 			t.Error("there is none while more may come")
 		}
 		time.Sleep(2 * time.Second)
-		if synctest.Wait(); len(a.used) != 0 {
+		if synctest.Wait(); a.inUse() != 0 {
 			t.Error("it stays")
 		}
 	})
