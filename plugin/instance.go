@@ -53,6 +53,8 @@ type instance struct {
 	queue   *queue
 	parts   parts
 	tray    tray
+	// giveBack returns memory to the system, which takes a while.
+	giveBack func()
 	// transport is what Duo is called through; nil until Start, unless a test
 	// sets it.
 	transport http.RoundTripper
@@ -70,7 +72,9 @@ type instance struct {
 	cancel   context.CancelFunc
 	pollers  sync.WaitGroup
 	saver    sync.WaitGroup
+	cleaner  sync.WaitGroup
 	commits  chan struct{} // wakes the saver
+	rested   chan struct{} // wakes the cleaner
 
 	mu      sync.Mutex                    // guards what follows
 	streams map[checkpoint.Stream]*stream // those of child accounts that are gone too
@@ -129,12 +133,14 @@ func newInstance(name string, get option.Getter, l *lines, now time.Time) (*inst
 		queue:    q,
 		parts:    parts{size: min(batchPart, o.BatchSize)},
 		tray:     tray{size: o.BatchSize},
+		giveBack: heap.giveBack,
 		exporter: newExporter(o, q.size),
 		show:     func() {},
 		ledger:   checkpoint.NewLedger(o.Settle),
 		limit:    o.BatchSize,
 		storage:  newStorage(name, o.CheckpointDir, o.BatchSize, log),
 		commits:  make(chan struct{}, 1),
+		rested:   make(chan struct{}, 1),
 		disk:     make(chan struct{}, diskCalls),
 		streams:  map[checkpoint.Stream]*stream{},
 	}, nil
@@ -158,6 +164,7 @@ func (in *instance) Start(now time.Time) error {
 		}
 	}
 	in.saver.Go(func() { in.save(in.ctx) })
+	in.cleaner.Go(in.clean)
 	return nil
 }
 
@@ -576,10 +583,27 @@ func marks(batches []batch) (ms []checkpoint.Mark) {
 	return ms
 }
 
-func (in *instance) wakeSaver() {
+func (in *instance) wakeSaver() { wake(in.commits) }
+
+// wake wakes who waits for c, now or the next time that it does.
+func wake(c chan<- struct{}) {
 	select {
-	case in.commits <- struct{}{}:
+	case c <- struct{}{}:
 	default:
+	}
+}
+
+// clean gives back memory whenever the instance rests, until the context ends. The
+// saver does not, since a stop could come meanwhile, whose checkpoints would wait.
+func (in *instance) clean() {
+	for {
+		select {
+		case <-in.ctx.Done():
+			return
+		case <-in.rested:
+			in.tray.drop(trayKeep)
+			in.giveBack()
+		}
 	}
 }
 
@@ -611,8 +635,7 @@ func (in *instance) save(ctx context.Context) {
 		}
 		switch {
 		case in.rests():
-			in.tray.drop(trayKeep)
-			heap.giveBack()
+			wake(in.rested)
 		case !ok:
 			next, ok = restAfter, true // by then it does, if nothing more comes
 		}
@@ -711,7 +734,8 @@ func (in *instance) stream(key checkpoint.Stream) *stream {
 
 // Stop ends the instance within half a second, whatever a call, a disk or stderr
 // is doing, and commits what Fluent Bit is known to have. After Stop nothing of
-// it runs, except a write that a disk or stderr holds up.
+// it runs, except a write that a disk or stderr holds up, and the end of a collection
+// of garbage.
 func (in *instance) Stop(now time.Time) {
 	in.exporter.end()
 	in.lines.close()
@@ -735,6 +759,7 @@ func (in *instance) Stop(now time.Time) {
 	if !inTime(late, saver) {
 		in.log.Warn("the checkpoints could not be saved in time; what came since the last save is delivered again at the next start")
 	}
+	inTime(late, ended(in.cleaner.Wait)) // else it ends by itself, soon
 }
 
 // commit is the saver's last work. Cursors that stand for no events come last,

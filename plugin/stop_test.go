@@ -15,7 +15,7 @@ import (
 
 // An instance that has something to say ends in time, whatever is stuck with it:
 // stderr, a poller, a disk. A disk that is slow has all the time there is, also
-// while a poller is stuck.
+// while a poller is stuck, and memory that takes a minute to give back.
 func TestStopWhileStuck(t *testing.T) {
 	const noPoller, noDisk = "a poller has not stopped in time", "could not be saved in time"
 	for _, c := range []struct {
@@ -32,6 +32,7 @@ func TestStopWhileStuck(t *testing.T) {
 				w.server.Fault(duotest.Fault{Kind: duotest.FaultHang, N: -1})
 				in, file, hold := w.make(), newStuckFile(), make(chan struct{})
 				in.lines.stderr = newSink(file)
+				in.giveBack = func() { <-hold }
 				if err := in.Start(time.Now()); err != nil {
 					t.Fatal(err)
 				}

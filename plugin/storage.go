@@ -172,12 +172,7 @@ func (s *storage) ask(folder string) (volume, error) {
 }
 
 // handOver is to be called behind each hand-over.
-func (s *storage) handOver() {
-	select {
-	case s.sent <- struct{}{}:
-	default:
-	}
-}
+func (s *storage) handOver() { wake(s.sent) }
 
 // lacks reports whether room is lacking, or was until lately.
 func (s *storage) lacks() bool { return !s.lacked.IsZero() }
