@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"runtime/debug"
 	"slices"
 	"strings"
 	"time"
@@ -75,17 +74,9 @@ func (in *instance) follow() {
 		Client: duo.NewClient(in.options.Credentials, in.transport, in.options.Timeout, userAgent()),
 		Update: p.update, Logger: in.log,
 	}
-	for in.ctx.Err() == nil {
-		func() {
-			defer func() {
-				if r := recover(); r != nil {
-					in.log.Error(fmt.Sprintf("list of child accounts: a fault in duo_in: %v; asking again in a minute (please report this: %s)", r, debug.Stack()))
-				}
-			}()
-			_ = d.Run(in.ctx) // ends with the context alone
-		}()
-		pause(in.ctx, repeatError)
-	}
+	in.keepUp("list of child accounts", func(ctx context.Context) {
+		_ = d.Run(ctx) // ends with the context alone
+	})
 }
 
 // provider is what is known of a service provider's child accounts.

@@ -163,8 +163,8 @@ func (in *instance) Start(now time.Time) error {
 			in.launch(s, in.options.Credentials.Host, 0)
 		}
 	}
-	in.saver.Go(func() { in.save(in.ctx) })
-	in.cleaner.Go(in.clean)
+	in.saver.Go(func() { in.keepUp("saving checkpoints", in.save) })
+	in.cleaner.Go(func() { in.keepUp("giving back memory", in.clean) })
 	return nil
 }
 
@@ -176,23 +176,27 @@ func (in *instance) export(host registrar, input string, now time.Time) {
 	in.exporter.begin(host, input, now)
 	in.exporter.update(now)
 	in.show = sync.OnceFunc(func() {
-		in.pollers.Go(func() {
-			for in.ctx.Err() == nil {
-				in.showMetrics()
-			}
-		})
+		in.pollers.Go(func() { in.keepUp("metrics", in.exporter.run) })
 	})
 }
 
-// showMetrics returns when the context ends, or, a minute later, after a fault.
-func (in *instance) showMetrics() {
+// keepUp runs f until the context ends, and anew a minute after a fault in it: the
+// host lives on, and all else.
+func (in *instance) keepUp(what string, f func(context.Context)) {
+	for in.ctx.Err() == nil {
+		in.withstand(what, "going on in a minute", func() { f(in.ctx) })
+		pause(in.ctx, repeatError)
+	}
+}
+
+// withstand runs f and says so if there is a fault in it, and what is done then.
+func (in *instance) withstand(what, then string, f func()) {
 	defer func() {
 		if r := recover(); r != nil {
-			in.log.Error(fmt.Sprintf("metrics: a fault in duo_in: %v; showing them again in a minute (please report this: %s)", r, debug.Stack()))
-			pause(in.ctx, time.Minute)
+			in.log.Error(fmt.Sprintf("%s: a fault in duo_in: %v; %s (please report this: %s)", what, r, then, debug.Stack()))
 		}
 	}()
-	in.exporter.run(in.ctx)
+	f()
 }
 
 // acquire opens the store and every stream's checkpoint that is known now. A
@@ -352,13 +356,10 @@ func (in *instance) poll(ctx context.Context, s *stream, host string) {
 		Room:    in.queue.wants,
 		Deliver: in.deliverer(s, host),
 	}
-	defer func() {
-		s.cursor = p.Cursor
-		if r := recover(); r != nil {
-			in.log.Error(fmt.Sprintf("%s: a fault in duo_in: %v; beginning again at the last page in a minute (please report this: %s)", s.name, r, debug.Stack()))
-		}
-	}()
-	_ = p.Run(ctx) // ends with the context alone
+	in.withstand(s.name, "beginning again at the last page in a minute", func() {
+		_ = p.Run(ctx) // ends with the context alone
+	})
+	s.cursor = p.Cursor
 }
 
 // deliverer returns what takes a stream's pages: it encodes them and queues
@@ -595,10 +596,10 @@ func wake(c chan<- struct{}) {
 
 // clean gives back memory whenever the instance rests, until the context ends. The
 // saver does not, since a stop could come meanwhile, whose checkpoints would wait.
-func (in *instance) clean() {
+func (in *instance) clean(ctx context.Context) {
 	for {
 		select {
-		case <-in.ctx.Done():
+		case <-ctx.Done():
 			return
 		case <-in.rested:
 			in.tray.drop(trayKeep)
@@ -613,10 +614,7 @@ func (in *instance) clean() {
 func (in *instance) save(ctx context.Context) {
 	var said time.Time // when a failure was last said; zero: all is well
 	for {
-		in.mu.Lock()
-		due := in.ledger.Due(time.Now())
-		next, ok := in.ledger.Next(time.Now())
-		in.mu.Unlock()
+		due, next, ok := in.due(time.Now())
 		failures := in.saveAll(ctx, due, func(m checkpoint.Mark) {
 			in.mu.Lock()
 			defer in.mu.Unlock()
@@ -643,6 +641,15 @@ func (in *instance) save(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// due returns the cursors to save now, and when the next one may be, if any may.
+func (in *instance) due(now time.Time) (due []checkpoint.Mark, next time.Duration, ok bool) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	due = in.ledger.Due(now)
+	next, ok = in.ledger.Next(now)
+	return due, next, ok
 }
 
 // waitSave waits until a cursor may be due; after a failure nothing but time

@@ -191,6 +191,7 @@ func (w *world) kill(in *instance, after time.Duration) {
 	in.cancel()
 	in.pollers.Wait()
 	in.saver.Wait()
+	in.cleaner.Wait()
 	in.release()
 	w.ring = ring{}
 }
@@ -693,5 +694,44 @@ func TestFaultInSave(t *testing.T) {
 			t.Errorf("the log:\n%s", w.stderr)
 		}
 		in.Stop(time.Now())
+	})
+}
+
+// TestFaultInSaver: neither a fault in what the saver does beside, nor one in giving
+// back memory, keeps checkpoints from being saved a minute later.
+func TestFaultInSaver(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, duotest.Config{})
+		in := w.make()
+		in.giveBack = func() { panic("odd") }
+		if err := in.Start(time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		in.mu.Lock()
+		in.streams[checkpoint.Stream{Log: "none"}] = nil
+		in.at = time.Now() // something was handed over lately, so that the streams are looked at
+		in.mu.Unlock()
+		in.wakeSaver()
+		synctest.Wait()
+		in.mu.Lock()
+		delete(in.streams, checkpoint.Stream{Log: "none"})
+		in.mu.Unlock()
+		stop := w.trickle("activity", time.Second)
+		w.run(in, 10*time.Minute, nil)
+		stop()
+		w.run(in, 10*time.Minute, nil)
+		w.kill(in, time.Second)
+		in = w.start()
+		w.run(in, 10*time.Minute, nil)
+		w.stop(in)
+		w.check("activity", 0)
+		for _, want := range []string{
+			"giving back memory: a fault in duo_in: odd; going on in a minute",
+			"saving checkpoints: a fault in duo_in: runtime error: invalid memory address",
+		} {
+			if !strings.Contains(w.stderr.String(), want) {
+				t.Errorf("the log lacks %q:\n%s", want, w.stderr)
+			}
+		}
 	})
 }
