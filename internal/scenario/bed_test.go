@@ -109,7 +109,20 @@ func newBedIn(t *testing.T, dir string, kind flbtest.Kind, c duotest.Config) *be
 	}
 	b.spec = flbtest.Spec{Plugin: artifacts.plugin, Dir: b.dir}
 	t.Cleanup(b.secretIsNowhere)
+	t.Cleanup(b.explain)
 	return b
+}
+
+// explain shows what the last hosts said, if the test failed.
+func (b *bed) explain() {
+	const most, size = 5, 4000
+	if !b.t.Failed() {
+		return
+	}
+	for _, p := range b.hosts[max(0, len(b.hosts)-most):] {
+		log := p.Log()
+		b.t.Logf("host %d said:\n%s", p.Pid(), log[max(0, len(log)-size):])
+	}
 }
 
 // input is an [INPUT] that reads the simulated Duo; what is given comes on top.
