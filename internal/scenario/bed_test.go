@@ -202,6 +202,24 @@ func (b *bed) secretIsNowhere() {
 	})
 }
 
+// cursor is what a stored cursor says of where it stands.
+type cursor struct {
+	Next    string    `json:"next_offset"` // within a window
+	Checked time.Time // up to here windows have been read to their end
+}
+
+// storedCursor returns the cursor of a log of a checkpoint_dir, nothing if there is none.
+func storedCursor(folder, log string) cursor {
+	files, _ := filepath.Glob(filepath.Join(folder, "*", "self", log+".json"))
+	for _, path := range files {
+		var stored struct{ Cursor cursor }
+		if data, err := os.ReadFile(path); err == nil && json.Unmarshal(data, &stored) == nil {
+			return stored.Cursor
+		}
+	}
+	return cursor{}
+}
+
 // waitFor waits until a condition holds; it fails the test after a limit that
 // only a fault reaches.
 func (b *bed) waitFor(what string, limit time.Duration, cond func() bool) {

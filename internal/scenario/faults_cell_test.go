@@ -4,10 +4,8 @@ package scenario
 
 import (
 	"cmp"
-	"encoding/json"
 	"fmt"
 	"net"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -334,18 +332,7 @@ func (c *cell) saved() bool {
 	if c.rig.space != nil {
 		folder = c.rig.space.path(folder)
 	}
-	files, _ := filepath.Glob(filepath.Join(folder, "*", "self", cellLog+".json"))
-	for _, path := range files {
-		var stored struct {
-			Cursor struct {
-				Next string `json:"next_offset"`
-			}
-		}
-		if data, err := os.ReadFile(path); err == nil && json.Unmarshal(data, &stored) == nil && stored.Cursor.Next != "" {
-			return true
-		}
-	}
-	return false
+	return storedCursor(folder, cellLog).Next != ""
 }
 
 // lines are what was said of the cell in the host's present run.
