@@ -9,35 +9,14 @@ import (
 	"time"
 )
 
-// The fuzz tests that TestRun runs: one that nothing can break, one that falls to almost any input.
-const source = `package p
-
-import "testing"
-
-func FuzzSound(f *testing.F) {
-	f.Add([]byte("a"))
-	f.Fuzz(func(t *testing.T, b []byte) {})
-}
-
-func FuzzBroken(f *testing.F) {
-	f.Add([]byte("a"))
-	f.Fuzz(func(t *testing.T, b []byte) {
-		if len(b) > 1 {
-			t.Error("two bytes")
-		}
-	})
-}
-`
-
 // What fails is named with the input that did it; what does not ends when its time is over, and passes.
 func TestRun(t *testing.T) {
 	t.Setenv("GOFLAGS", "")
-	t.Chdir(t.TempDir())
-	for name, text := range map[string]string{"go.mod": "module p\n\ngo 1.24\n", "p_test.go": source} {
-		if err := os.WriteFile(name, []byte(text), 0o600); err != nil {
-			t.Fatal(err)
-		}
+	dir := t.TempDir() // a failing input is written beside the test
+	if err := os.CopyFS(dir, os.DirFS(filepath.Join("testdata", "module"))); err != nil {
+		t.Fatal(err)
 	}
+	t.Chdir(dir)
 	for _, test := range []struct {
 		only string
 		want []string // parts of the error
