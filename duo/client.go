@@ -181,6 +181,11 @@ func text(v jsontext.Value) string {
 	if k := v.Kind(); k != '"' && k != 'n' && k != 'N' {
 		s = string(v)
 	}
+	return clip(s)
+}
+
+// clip is a text of a server's, or one that can hold such, within maxText.
+func clip(s string) string {
 	if len(s) > maxText {
 		s = strings.ToValidUTF8(s[:maxText], "") + " ..."
 	}
@@ -193,5 +198,5 @@ func describe(resp *http.Response, body []byte) string {
 	if kind == "" {
 		kind = "untyped"
 	}
-	return fmt.Sprintf("%s of %d bytes", kind, len(body))
+	return fmt.Sprintf("%s of %d bytes", clip(kind), len(body))
 }

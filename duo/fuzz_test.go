@@ -15,6 +15,7 @@ func FuzzRefusal(f *testing.F) {
 	f.Add(429, "", "yesterday", "9223372037", "", []byte(`{"stat":"FAIL","code":42901}`))
 	f.Add(200, "application/json", "", "-1", "https://user:pw@x/", []byte(`{"stat":"FAIL","code":"40103","message":{"a":[1]},"message_detail":null}`))
 	f.Add(302, ";", "Wed, 01 May 0000 12:00:00 GMT", "1e9", "//x?y", []byte(`{"code":1e999999,"stat":1,"stat":"FAIL"}`))
+	f.Add(307, "", "", "", "https://user:pw@a/%zz\x99", []byte("moved"))
 	f.Add(200, "", "", "", "", []byte(` {"response":{"items":[]},"a":"FAIL"}`))
 	f.Fuzz(func(t *testing.T, status int, kind, date, retry, location string, body []byte) {
 		if status < 200 || status > 999 {
@@ -34,7 +35,7 @@ func FuzzRefusal(f *testing.F) {
 			return
 		}
 		d := diagnose(err, source{log: logs[0]})
-		if d.wait < 0 || d.wait > time.Hour || d.line() == "" || len(d.line()) > 4000+len(location)+len(kind) {
+		if d.wait < 0 || d.wait > time.Hour || d.line() == "" || len(d.line()) > 4*maxText {
 			t.Errorf("wait %v, a line of %d bytes: %.200s", d.wait, len(d.line()), d.line())
 		}
 		if strings.Contains(d.line(), testSecret) {

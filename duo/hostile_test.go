@@ -196,6 +196,10 @@ func TestHostileAnswers(t *testing.T) {
 		"many headers":        {many, "header"},
 		"informational":       {duotest.Fault{Kind: duotest.FaultHints}, "header"},
 		"a forged line":       {status(403, answer(`{"stat":"FAIL","code":40301,"message":"no\n[2026/01/01] [error] forged"}`)), "denies access"},
+		"an odd redirect":     {status(302, answer("{}", "Location", "https://user:hunter2@a/%zz"+strings.Repeat("\x99", 10_000))), "redirect to another path"},
+		"a long redirect":     {status(302, answer("{}", "Location", "https://user:hunter2@"+strings.Repeat("x", 10_000))), "redirect to xxxx"},
+		"a long type":         {status(500, answer("no", "Content-Type", strings.Repeat("x", 10_000))), "HTTP 500: not JSON but xxxx"},
+		"a long name":         {answer(`{"response":{"items":[{"` + strings.Repeat("x", 1<<20) + `":NaN}]}}`), "cannot be used"},
 		"Retry-After of ages": {status(429, answer("{}", "Retry-After", "99999999999")), "HTTP 429"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -210,7 +214,7 @@ func TestHostileAnswers(t *testing.T) {
 				time.Sleep(6 * time.Hour)
 				sameOnce(t, a.server.IDs("activity"), r.got())
 				lines := r.logs.all()
-				if len(lines) != 2 || !strings.Contains(lines[0], tc.says) || !strings.Contains(lines[1], "answers again") || len(lines[0]) > 1500 {
+				if len(lines) != 2 || !strings.Contains(lines[0], tc.says) || !strings.Contains(lines[1], "answers again") || len(lines[0]) > 1500 || strings.Contains(lines[0], "hunter2") {
 					t.Errorf("want a line with %q and one that it is over, got %.3000q", tc.says, lines)
 				}
 			})

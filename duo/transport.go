@@ -154,6 +154,9 @@ func (b *binder) RoundTrip(req *http.Request) (*http.Response, error) {
 		resp.Body.Close()
 		return nil, &RateLimitError{RetryAfter: retryAfter(resp.Header.Get("Retry-After"))}
 	}
+	if _, err := req.URL.Parse(resp.Header.Get("Location")); err != nil {
+		resp.Header.Set("Location", "/") // the HTTP client would say all of it, and not that it is a redirect
+	}
 	b.body, err = b.read(resp)
 	resp.Body.Close()
 	resp.Body = http.NoBody

@@ -71,12 +71,12 @@ func diagnose(err error, from source) trouble {
 	case errors.As(err, &api):
 		return diagnoseAPI(api, from)
 	case errors.Is(err, ErrTooLarge):
-		return trouble{kind: "large", level: slog.LevelWarn, text: err.Error(), next: "; asking for fewer records per call, and if that is not enough, for their beginning"}
+		return trouble{kind: "large", level: slog.LevelWarn, text: clip(err.Error()), next: "; asking for fewer records per call, and if that is not enough, for their beginning"}
 	case errors.Is(err, ErrPaging), errors.Is(err, ErrNotPage):
-		return trouble{kind: pageTrouble, level: slog.LevelWarn, text: "Duo's answer cannot be used: " + err.Error(), next: retrying}
+		return trouble{kind: pageTrouble, level: slog.LevelWarn, text: "Duo's answer cannot be used: " + clip(err.Error()), next: retrying}
 	}
 	kind, remedy := unreachable(err)
-	return trouble{kind: kind, level: slog.LevelWarn, text: "Duo cannot be reached: " + err.Error() + remedy, next: retrying}
+	return trouble{kind: kind, level: slog.LevelWarn, text: "Duo cannot be reached: " + clip(err.Error()) + remedy, next: retrying}
 }
 
 func diagnoseAPI(e *APIError, from source) trouble {
@@ -172,5 +172,5 @@ func host(location string) string {
 	if location == "" {
 		return "another path"
 	}
-	return location
+	return clip(location)
 }
