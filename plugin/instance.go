@@ -21,7 +21,7 @@ import (
 
 const (
 	lockWait    = 10 * time.Second       // for an owner that is about to stop, as in a fast restart
-	workStop    = 300 * time.Millisecond // of the 500 ms that a stop may take, for pollers and saver
+	workStop    = 300 * time.Millisecond // of the 500 ms that a stop may take, for pollers, saver and cleaner
 	idleStop    = 100 * time.Millisecond // of workStop, for cursors that nothing is lost without
 	retrySave   = 2 * time.Second
 	repeatError = time.Minute     // how often a lasting failure to save is said
@@ -602,6 +602,9 @@ func (in *instance) clean(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-in.rested:
+			if ctx.Err() != nil || !in.rests() { // by now
+				continue
+			}
 			in.tray.drop(trayKeep)
 			in.giveBack()
 		}

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"duo_in/duo"
+	"duo_in/duo/duotest"
 )
 
 // TestSaveMemory: the operator's GOGC counts, else ours.
@@ -70,6 +71,29 @@ func TestRests(t *testing.T) {
 		if s.collected(k); !in.rests() {
 			t.Error("at the end of a window: it does not rest")
 		}
+	})
+}
+
+// TestCleanAtRestOnly: who was woken while it gave back memory looks again whether the
+// instance rests.
+func TestCleanAtRestOnly(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, duotest.Config{})
+		w.server.Fault(duotest.Fault{Kind: duotest.FaultHang, N: -1}) // nothing comes
+		in, hold, times := w.make(), make(chan struct{}), 0
+		in.giveBack = func() { times++; <-hold }
+		if err := in.Start(time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		wake(in.rested)
+		fill(t, in.queue, batch{stream: in.key("", in.options.Logs[0]), data: []byte("x"), events: 1})
+		close(hold)
+		synctest.Wait()
+		if times != 1 {
+			t.Errorf("memory was given back %d times, once at rest", times)
+		}
+		in.Stop(time.Now())
 	})
 }
 

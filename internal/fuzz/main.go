@@ -7,6 +7,7 @@ package main
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"flag"
@@ -135,16 +136,23 @@ func (t target) beyondSeeds(ctx context.Context, each time.Duration, cache strin
 // that it ends can fail with "context deadline exceeded", though it found nothing:
 // go.dev/issue/75804.
 func (t target) run(ctx context.Context, each time.Duration, cache string) (string, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, each+hangs, fmt.Errorf("it has not ended %v after its time", hangs))
+	defer cancel()
 	cmd := exec.CommandContext(ctx, t.binary, "-test.run=^$", "-test.fuzz=^"+t.name+"$",
-		"-test.fuzzminimizetime=5x", "-test.parallel=1", "-test.timeout=10m", "-test.fuzzcachedir="+cache)
+		"-test.fuzzminimizetime=5x", "-test.parallel=1", "-test.fuzzcachedir="+cache)
+	cmd.WaitDelay = time.Minute // its worker holds the pipe too
 	// The time counts from the first word: who is interrupted before is killed.
 	said := &firstWord{then: func() { time.AfterFunc(each, func() { cmd.Process.Signal(os.Interrupt) }) }}
 	cmd.Dir, cmd.Stdout, cmd.Stderr = t.folder, said, said
 	if err := cmd.Run(); err != nil {
-		return said.text.String(), fmt.Errorf("%s: %w", t.binary, err)
+		return said.text.String(), fmt.Errorf("%s: %w", t.binary, cmp.Or(context.Cause(ctx), err))
 	}
 	return said.text.String(), nil
 }
+
+// hangs is how long after its time a fuzz test is given up: go test's own limit does
+// not hold for fuzzing.
+const hangs = 10 * time.Minute
 
 // firstWord keeps what is written and says when it begins.
 type firstWord struct {

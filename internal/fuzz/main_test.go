@@ -19,14 +19,15 @@ func TestRun(t *testing.T) {
 	t.Chdir(dir)
 	for _, test := range []struct {
 		only string
+		each time.Duration
 		want []string // parts of the error
 	}{
-		{only: "FuzzSound"},
-		{only: "FuzzBroken", want: []string{"FuzzBroken in .", "two bytes", filepath.Join("testdata", "fuzz", "FuzzBroken")}},
+		{only: "FuzzSound", each: time.Second},
+		{only: "FuzzBroken", each: time.Minute, want: []string{"FuzzBroken in .", "two bytes", filepath.Join("testdata", "fuzz", "FuzzBroken")}},
 		{only: "FuzzNone", want: []string{`no fuzz test matches "FuzzNone"`}},
 	} {
 		t.Run(test.only, func(t *testing.T) {
-			err := run(context.Background(), time.Second, 2, test.only, true)
+			err := run(context.Background(), test.each, 2, test.only, true)
 			if (err != nil) != (len(test.want) > 0) {
 				t.Fatalf("run: %v; want an error: %t", err, len(test.want) > 0)
 			}
