@@ -319,8 +319,22 @@ func (c *cell) mend() error {
 	return nil
 }
 
-// whole waits until nothing is missing in the second run of the host.
-func (c *cell) whole() error { return c.await("end of what is missing", cellLimit, c.complete) }
+// whole waits until nothing is missing in the second run of the host, and what
+// could not be saved in the first has come again, which takes a poll and a
+// collect.
+func (c *cell) whole() error {
+	if err := c.await("end of what is missing", cellLimit, c.complete); err != nil {
+		return err
+	}
+	if !c.again() || c.trouble.waits || len(c.rig.said.first(c.name).late) > 0 {
+		return nil
+	}
+	return c.await("event that comes again", cellLimit, func() bool { return c.got.update() > 0 && c.got.twice() > 0 })
+}
+
+// again reports whether what came in the first run comes again in the second, as
+// nothing could be saved; of a trouble that waits, nothing may have come.
+func (c *cell) again() bool { return c.trouble.refused && c.place == atExit }
 
 // complete reports whether all that was filed has arrived: each event has an
 // event_id of its own, which Duo's id is not.

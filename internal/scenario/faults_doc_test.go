@@ -223,11 +223,10 @@ func (c *cell) report() {
 	if n := c.filed - len(c.got.count); n != 0 {
 		wrong("%d of %d events are missing", n, c.filed)
 	}
-	again := tr.refused && c.place == atExit // as nothing could be saved
 	switch twice, late := c.got.twice(), c.rig.said.first(c.name).late; {
 	case len(late) > 0:
 		t.Logf("%s, %s: %d events came twice after %q", tr.name, c.place, twice, late)
-	case (twice > 0) != again && !(tr.waits && again):
+	case (twice > 0) != c.again() && !(tr.waits && c.again()):
 		wrong("%d events came twice", twice)
 	}
 	c.reportLines(wrong)
@@ -242,7 +241,7 @@ func (c *cell) report() {
 		text = "refused; then complete"
 	case c.place != atExit && tr.host == nothing:
 		return // only a patient run sees what comes of it
-	case again && !tr.waits:
+	case c.again() && !tr.waits:
 		text += ", again what came since the last save"
 	}
 	c.rig.seen.saw(tr, c.place, text)
