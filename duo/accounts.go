@@ -171,7 +171,7 @@ func diagnoseList(err error) trouble {
 	t := diagnose(err, source{log: Log{Default: true}})
 	switch {
 	case errors.Is(err, errNotList), errors.Is(err, ErrTooLarge):
-		t = trouble{kind: "list", level: slog.LevelWarn, text: "Duo's answer cannot be used: " + err.Error(), next: retrying}
+		t = trouble{kind: "list", level: slog.LevelWarn, text: "Duo's answer cannot be used: " + clip(err.Error()), next: retrying}
 	case errors.As(err, &api) && (api.Status == http.StatusForbidden || api.Status == http.StatusNotFound):
 		t.text = fmt.Sprintf("Duo denies access (%v): with the option accounts, integration_key and secret_key are those of the parent account's Accounts API application, and api_host is its host", api)
 	}

@@ -142,10 +142,11 @@ func TestDiagnoseList(t *testing.T) {
 		{&RateLimitError{}, "HTTP 429"},
 		{fmt.Errorf("%w: it has no response", errNotList), "cannot be used: the answer is not a list"},
 		{ErrTooLarge, "cannot be used: the answer is larger"},
+		{fmt.Errorf("%w: %s", errNotList, strings.Repeat("x", 1<<20)), "xxx ..."},
 		{errors.New("connection refused"), "Duo cannot be reached"},
 	} {
-		if got := diagnoseList(tc.err).line(); !strings.Contains(got, tc.want) || strings.Contains(got, "option logs") || strings.Contains(got, "fewer records") {
-			t.Errorf("%v: %q, want %q in it", tc.err, got, tc.want)
+		if got := diagnoseList(tc.err).line(); len(got) > 2*maxText || !strings.Contains(got, tc.want) || strings.Contains(got, "option logs") || strings.Contains(got, "fewer records") {
+			t.Errorf("%.500v: %.2000q, want %q in it", tc.err, got, tc.want)
 		}
 	}
 }

@@ -155,7 +155,9 @@ func (in *instance) Start(now time.Time) error {
 	}
 	in.ctx, in.cancel = context.WithCancel(context.Background())
 	in.storage.look() // those of the run before are open now
-	in.pollers.Go(func() { in.storage.seek(in.ctx) })
+	in.pollers.Go(func() {
+		in.withstand("looking for Fluent Bit's buffer", "the last that was seen of it counts", func() { in.storage.seek(in.ctx) })
+	})
 	if in.options.Accounts.Any() {
 		in.pollers.Go(in.follow)
 	} else {
@@ -318,24 +320,30 @@ func (in *instance) launch(s *stream, host string, after time.Duration) {
 // that panics is begun again at its last page.
 func (in *instance) run(ctx context.Context, s *stream, host string) {
 	for {
-		if !s.begun {
-			if !in.turn(ctx) {
-				return
-			}
-			in.begin(s, time.Now())
-			<-in.disk
+		if !s.begun && !in.turn(ctx) {
+			return
 		}
-		wait := repeatOut
-		if s.broken == nil {
-			in.poll(ctx, s, host)
-			wait = repeatError
-		} else {
+		if !s.begun {
+			in.beginAgain(s)
+		}
+		wait := repeatError
+		switch {
+		case s.broken != nil:
 			in.log.Error(s.name + ": not pulled: " + s.broken.Error())
+			wait = repeatOut
+		case s.begun:
+			in.poll(ctx, s, host)
 		}
 		if !pause(ctx, wait) {
 			return
 		}
 	}
+}
+
+// beginAgain is begin on a turn of the disk, which it ends. It survives a fault.
+func (in *instance) beginAgain(s *stream) {
+	defer func() { <-in.disk }()
+	in.withstand(s.name, "reading its checkpoint again in a minute", func() { in.begin(s, time.Now()) })
 }
 
 // pause waits and reports whether the context lasted as long.
@@ -760,7 +768,11 @@ func (in *instance) Stop(now time.Time) {
 		in.pollers.Wait()
 		(&http.Client{Transport: in.transport}).CloseIdleConnections() // which says goodbye to each
 	})
-	saver := ended(func() { in.saver.Wait(); in.commit(now) })
+	saver := ended(func() {
+		in.saver.Wait()
+		in.withstand("saving checkpoints", "what came since the last save is delivered again at the next start", func() { in.commit(now) })
+		in.release()
+	})
 	late, cancel := context.WithTimeout(context.Background(), workStop)
 	defer cancel()
 	if !inTime(late, pollers) {
@@ -777,9 +789,7 @@ func (in *instance) Stop(now time.Time) {
 // nothing of them is delivered again.
 func (in *instance) commit(now time.Time) {
 	began := time.Now()
-	in.mu.Lock()
-	due := in.ledger.Exit(now)
-	in.mu.Unlock()
+	due := in.exit(now)
 	idle := func(m checkpoint.Mark) bool { return m.Idle }
 	failures := in.saveAll(context.Background(), slices.DeleteFunc(slices.Clone(due), idle), func(checkpoint.Mark) {})
 	for rest := range slices.Chunk(slices.DeleteFunc(due, func(m checkpoint.Mark) bool { return !m.Idle }), diskCalls) {
@@ -790,7 +800,13 @@ func (in *instance) commit(now time.Time) {
 	if len(failures) > 0 {
 		in.log.Error(brief(failures).Error() + "; what came since the last save is delivered again at the next start")
 	}
-	in.release()
+}
+
+// exit returns the cursors that a stop is to save.
+func (in *instance) exit(now time.Time) []checkpoint.Mark {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	return in.ledger.Exit(now)
 }
 
 // announce has a restart wait for release, and takes no more streams.

@@ -697,6 +697,48 @@ func TestFaultInSave(t *testing.T) {
 	})
 }
 
+// TestFaultBeside: neither a fault in looking for chunks, nor one in reading a
+// checkpoint, again and again, nor one in a stop, ends the host or keeps the other
+// streams from going on, and the checkpoints are given back.
+func TestFaultBeside(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, duotest.Config{})
+		in := w.make()
+		looks := 0
+		in.storage.find = func() string {
+			if looks++; looks > 1 { // the first is Start's
+				panic("no such folder")
+			}
+			return ""
+		}
+		if err := in.Start(time.Now()); err != nil {
+			t.Fatal(err)
+		}
+		key := in.key("", in.options.Logs[0])
+		in.launch(newStream(key, in.options.Logs[0], nil, newMeter(time.Now(), 0)), key.Host, 0) // Load needs a slot
+		const minutes = 2 * diskCalls
+		stop := w.trickle("activity", time.Minute)
+		w.run(in, minutes*time.Minute, nil)
+		stop()
+		w.run(in, 10*time.Minute, nil)
+		w.check("activity", 0)
+		in.mu.Lock()
+		in.ledger = nil
+		in.mu.Unlock()
+		in.Stop(time.Now())
+		for text, least := range map[string]int{
+			"looking for Fluent Bit's buffer: a fault in duo_in: no such folder":                            1,
+			"activity: a fault in duo_in: runtime error: invalid memory address or nil pointer dereference": minutes,
+			"saving checkpoints: a fault in duo_in: runtime error: invalid memory address":                  1,
+		} {
+			if n := w.said(text); n < least {
+				t.Errorf("%q was said %d times, want %d at least", text, n, least)
+			}
+		}
+		w.stop(w.start())
+	})
+}
+
 // TestFaultInSaver: neither a fault in what the saver does beside, nor one in giving
 // back memory, keeps checkpoints from being saved a minute later.
 func TestFaultInSaver(t *testing.T) {
