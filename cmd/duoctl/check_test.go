@@ -370,6 +370,11 @@ func TestCheckExamples(t *testing.T) {
 		if len(conf.ours()) == 0 {
 			t.Errorf("%s: no input of duo_in", file)
 		}
+		for _, o := range conf.outputs {
+			for _, v := range conf.unsetIn(o) {
+				conf.vars[v] = "set"
+			}
+		}
 		for _, s := range conf.ours() {
 			in := &checked{}
 			in.outputs(conf, s)
@@ -407,6 +412,7 @@ func TestCheckSurroundings(t *testing.T) {
 		{"an output that gives up", nil, "[OUTPUT]\n    name tcp\n    match d*\n", "retry_limit is 1, Fluent Bit's default"},
 		{"an output that gives up later", nil, "[OUTPUT]\n    name tcp\n    match_regex ^du\n    retry_limit 5\n", "retry_limit is 5: what it cannot deliver"},
 		{"s3, which takes no_limits for 5", nil, "[OUTPUT]\n    name s3\n    match *\n    retry_limit no_limits\n", "stays in store_dir; set 1000000000"},
+		{"an unset variable of an output", nil, "[OUTPUT]\n    name splunk\n    match *\n    splunk_token ${DUO_NO_SUCH_TOKEN}\n    host ${DUO_NO_SUCH_HOST:-localhost}\n    retry_limit no_limits\n", `the environment variable "DUO_NO_SUCH_TOKEN" is not set here`},
 		{"an output of others", nil, "[OUTPUT]\n    name tcp\n    match other\n[OUTPUT]\n    name tcp\n    match duo\n    retry_limit false\n", "ok outputs: outputs that get the events: 1;"},
 		{"a tag that is rewritten", nil, "[FILTER]\n    name rewrite_tag\n    match duo\n[OUTPUT]\n    name tcp\n    match new\n    retry_limit off\n", "ok outputs: outputs that get the events: 1;"},
 	} {

@@ -232,6 +232,9 @@ func (in *checked) outputs(conf *flbConfig, s *flbSection) {
 			continue
 		}
 		n++
+		for _, v := range conf.unsetIn(o) {
+			in.warn(stepOutputs, "%s (%s): the environment variable %.80q is not set here", conf.first(o, "name"), o.place, v)
+		}
 		if name := conf.first(o, "name"); !patient(name, conf.last(o, "retry_limit")) {
 			limited++
 			in.warn(stepOutputs, "%s (%s): %s", name, o.place, impatience(name, conf.last(o, "retry_limit")))
@@ -243,6 +246,15 @@ func (in *checked) outputs(conf *flbConfig, s *flbSection) {
 	case limited == 0:
 		in.pass(stepOutputs, "outputs that get the events: %d; each tries until it has delivered them", n)
 	}
+}
+
+// unsetIn returns the variables that a section asks for and that are not there.
+func (c *flbConfig) unsetIn(s *flbSection) []string {
+	probe := flbConfig{vars: c.vars, unset: map[string]bool{}}
+	for _, p := range s.props {
+		probe.expand(p.value)
+	}
+	return sortedKeys(probe.unset)
 }
 
 // patient reports whether an output with this retry_limit tries until it has delivered. To s3 no_limits is 5
