@@ -5,6 +5,7 @@
  *   id     put into event_id, ID-N          first   number of the first record (0)
  *   batch  records per call (1)             limit   records in all (unbounded)
  *   init   what FLBPluginInit returns (1)   probe   comma list of keys: the journal shows what the host says of them
+ *   gate   a file: no call brings a record before it is there
  *
  * $FAKE_OVERRUN makes FLBPluginRegister write beyond the definition of hosts before 4.2.3.
  */
@@ -46,6 +47,7 @@ struct plugin {
 struct instance {
     char id[32];
     long next, batch, limit;
+    char gate[512]; /* "" once it is open */
     struct instance *older;
 };
 
@@ -114,7 +116,7 @@ static void probe(struct plugin *p, const char *keys)
 EXPORT int FLBPluginInit(struct plugin *p)
 {
     int result = (int)get_long(p, "init", 1);
-    const char *id = get(p, "id"), *keys = get(p, "probe");
+    const char *id = get(p, "id"), *keys = get(p, "probe"), *gate = get(p, "gate");
     if (keys) {
         probe(p, keys);
     }
@@ -127,6 +129,7 @@ EXPORT int FLBPluginInit(struct plugin *p)
         abort();
     }
     snprintf(in->id, sizeof in->id, "%s", id ? id : "");
+    snprintf(in->gate, sizeof in->gate, "%s", gate ? gate : "");
     in->next = get_long(p, "first", 0);
     in->batch = get_long(p, "batch", 1);
     in->limit = in->next + get_long(p, "limit", 1L << 40);
@@ -174,7 +177,10 @@ static size_t record(uint8_t *out, const struct instance *in, long n)
 static int collect(struct instance *in, void **data, size_t *size)
 {
     long n = in->limit - in->next < in->batch ? in->limit - in->next : in->batch;
-    if (n <= 0) {
+    if (*in->gate && access(in->gate, F_OK) == 0) {
+        *in->gate = '\0';
+    }
+    if (n <= 0 || *in->gate) {
         return 1;
     }
     uint8_t *buffer = malloc((size_t)n * 128);
