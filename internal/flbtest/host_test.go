@@ -241,6 +241,11 @@ func TestTornByKill(t *testing.T) {
 				return len(more) > 0
 			}
 			s.until("the first record is there", read)
+			s.until("Fluent Bit has noted that it is, or it would come again", func() bool {
+				chunks, err := filepath.Glob(filepath.Join(s.spec.Dir, "storage", "*", "*"))
+				s.check(err)
+				return len(chunks) == 0
+			})
 			s.check(p.Kill())
 			f, err := os.OpenFile(filepath.Join(s.spec.Dir, "out", file[kind]), os.O_APPEND|os.O_WRONLY, 0)
 			s.check(err)
