@@ -71,7 +71,7 @@ func newScenario(t *testing.T, kind Kind, inputs ...Input) *scenario {
 	t.Helper()
 	t.Parallel()
 	dir := t.TempDir()
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute) // only a fault takes it
 	t.Cleanup(cancel)
 	s := &scenario{T: t, kind: kind, journal: filepath.Join(dir, "journal"), ctx: ctx}
 	s.spec = Spec{Plugin: built(t, fake), Dir: dir, Inputs: inputs, Env: []string{"FAKE_JOURNAL=" + s.journal}}
