@@ -95,9 +95,16 @@ func (r *Receiver) read(conn net.Conn) {
 	defer conn.Close()
 	lines := bufio.NewScanner(conn)
 	lines.Buffer(nil, maxLine)
+	lines.Split(wholeLines)
 	for lines.Scan() {
 		r.take(lines.Text())
 	}
+}
+
+// wholeLines is bufio.ScanLines without what a connection's end leaves of a line:
+// who was killed while he sent it sends it again.
+func wholeLines(data []byte, _ bool) (advance int, line []byte, err error) {
+	return bufio.ScanLines(data, false)
 }
 
 func (r *Receiver) datagrams(pc net.PacketConn) {
