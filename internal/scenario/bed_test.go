@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -242,6 +243,7 @@ type delivery struct {
 	b      *bed
 	reader *flbtest.Reader
 	all    []flbtest.Record
+	when   []time.Time    // it was read, of each
 	count  map[string]int // by event_id
 	ids    map[string]int // by Duo's id, whatever the log
 }
@@ -262,8 +264,9 @@ func (d *delivery) update() int {
 	if err != nil {
 		d.b.t.Fatal(err)
 	}
+	now := time.Now()
 	for _, r := range records {
-		d.all = append(d.all, r)
+		d.all, d.when = append(d.all, r), append(d.when, now)
 		d.count[r.String("event_id")]++
 		d.ids[r.String(idKeys[r.String("eventtype")])]++
 	}
@@ -287,6 +290,32 @@ func (d *delivery) missing(logs ...string) (n int) {
 func (d *delivery) twice() (n int) {
 	for _, c := range d.count {
 		n += c - 1
+	}
+	return n
+}
+
+// watch lets real time pass, and reads what comes when it comes.
+func (d *delivery) watch(t time.Duration) {
+	d.b.t.Helper()
+	for end := time.Now().Add(t); time.Now().Before(end); pause(min(50*time.Millisecond, time.Until(end))) {
+		d.update()
+	}
+}
+
+// inFlight is how many events a host that has ended, or is about to, may have
+// handed over since a time, and so how many may come again: what was read since,
+// which is no earlier than it was handed over, and what Fluent Bit delivers from
+// its storage after the next start, which is no more than was filed by now.
+func (d *delivery) inFlight(since time.Time) int {
+	d.b.t.Helper()
+	d.update()
+	first, _ := slices.BinarySearchFunc(d.when, since, time.Time.Compare)
+	n := len(d.when) - first
+	if d.b.kind == flbtest.FluentBit {
+		for _, log := range duotest.Logs() {
+			n += d.b.server.Len(log)
+		}
+		n -= len(d.count)
 	}
 	return n
 }
