@@ -221,6 +221,15 @@ func storedCursor(folder, log string) cursor {
 	return cursor{}
 }
 
+// awaitSaved waits until the checkpoints are behind what happened before a time,
+// so that nothing of it comes again after whatever end.
+func (b *bed) awaitSaved(before time.Time, logs ...string) {
+	b.t.Helper()
+	b.waitFor("checkpoint behind "+before.Format(clockTime), time.Minute, func() bool {
+		return !slices.ContainsFunc(logs, func(log string) bool { return storedCursor(b.stored, log).Checked.Before(before) })
+	})
+}
+
 // waitFor waits until a condition holds; it fails the test after a limit that
 // only a fault reaches.
 func (b *bed) waitFor(what string, limit time.Duration, cond func() bool) {

@@ -5,7 +5,6 @@ package scenario
 import (
 	"context"
 	"os"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -42,9 +41,7 @@ func TestElsewhere(t *testing.T) {
 
 			l := b.startLoad(gap, 30)
 			// A stop within half a second of the backlog's last batch would bring that again.
-			b.waitFor("checkpoint behind the backlog", time.Minute, func() bool {
-				return !slices.ContainsFunc(duotest.Logs(), func(log string) bool { return storedCursor(b.stored, log).Checked.Before(since) })
-			})
+			b.awaitSaved(since, duotest.Logs()...)
 			b.stop(p)
 			for _, end := range []func(*flbtest.Process){b.stop, b.kill} {
 				p := b.start(in)
