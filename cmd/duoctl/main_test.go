@@ -30,7 +30,7 @@ func TestMain(m *testing.M) {
 func TestScripts(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:      "testdata/script",
-		Deadline: time.Now().Add(time.Minute), // a server that should have refused to start is ended
+		Deadline: time.Now().Add(10 * time.Minute), // a server that should have refused to start is ended
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"await": await,
 			"call":  call,
@@ -43,19 +43,22 @@ func TestScripts(t *testing.T) {
 	})
 }
 
+// awaitLimit is when what has not come is taken not to come, however busy the machine is.
+const awaitLimit = 2 * time.Minute
+
 // await waits for a file: await FILE.
 func await(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
 		ts.Fatalf("usage: await FILE")
 	}
-	deadline := time.Now().Add(20 * time.Second)
+	deadline := time.Now().Add(awaitLimit)
 	for {
 		_, err := os.Stat(ts.MkAbs(args[0]))
 		if err == nil {
 			return
 		}
 		if time.Now().After(deadline) {
-			ts.Fatalf("after 20 s: %v", err)
+			ts.Fatalf("after %v: %v", awaitLimit, err)
 		}
 		<-time.After(10 * time.Millisecond)
 	}
@@ -119,9 +122,9 @@ func listAccounts(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("usage: list READY-FILE [ACCOUNT]")
 	}
 	found := children(ts, args[0])
-	for deadline := time.Now().Add(20 * time.Second); len(args) == 2 && found[args[1]] != ""; found = children(ts, args[0]) {
+	for deadline := time.Now().Add(awaitLimit); len(args) == 2 && found[args[1]] != ""; found = children(ts, args[0]) {
 		if time.Now().After(deadline) {
-			ts.Fatalf("after 20 s: %s is still there", args[1])
+			ts.Fatalf("after %v: %s is still there", awaitLimit, args[1])
 		}
 		<-time.After(10 * time.Millisecond)
 	}
