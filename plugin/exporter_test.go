@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -231,6 +232,34 @@ func (w *world) export(in *instance) *shelf {
 	return host
 }
 
+// gated is a network on which calls wait until goOn is closed.
+type gated struct {
+	http.RoundTripper
+	goOn chan struct{}
+}
+
+func (g gated) RoundTrip(r *http.Request) (*http.Response, error) {
+	select {
+	case <-g.goOn:
+	case <-r.Context().Done():
+		return nil, r.Context().Err()
+	}
+	return g.RoundTripper.RoundTrip(r)
+}
+
+// startGated begins an instance with its metrics on a shelf. They show the start
+// until goOn is called: no answer comes before it.
+func (w *world) startGated() (in *instance, host *shelf, goOn func()) {
+	w.t.Helper()
+	in = w.make()
+	g := gated{in.transport, make(chan struct{})}
+	in.transport = g
+	if err := in.Start(time.Now()); err != nil {
+		w.t.Fatal(err)
+	}
+	return in, w.export(in), func() { close(g.goOn) }
+}
+
 // The lag of an idle log is that of the last call; it grows while Duo does not
 // answer and while the host takes nothing, also where the callback is not called
 // at all, and is gone when all has been taken.
@@ -285,9 +314,9 @@ func TestLag(t *testing.T) {
 
 		// A log goes on at its checkpoint, so its lag does.
 		time.Sleep(3 * time.Hour)
-		in = w.start()
-		host = w.export(in)
+		in, host, goOn := w.startGated()
 		check("at the start", 4*time.Hour, 4*time.Hour+10*time.Minute, 0)
+		goOn()
 		w.run(in, 10*time.Second, nil)
 		check("soon after", 0, 11*time.Second, 1)
 		w.stop(in)
@@ -395,8 +424,7 @@ func TestShareOfAccounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newProvider(t, duotest.Config{}, 4)
 		w.server.Child(childNo(3).ID).SetPermissions(false)
-		in := w.start()
-		host := w.export(in)
+		in, host, goOn := w.startGated()
 		shows := func(when string, up float64) {
 			t.Helper()
 			got := host.of("up")
@@ -406,6 +434,7 @@ func TestShareOfAccounts(t *testing.T) {
 			}
 		}
 		shows("at the start", 0)
+		goOn()
 		w.run(in, 5*time.Minute, nil)
 		shows("with one of four forbidden", 0.75)
 		if got := host.at("calls_total{duo.0,activity,all,denied}"); got < 1 {
