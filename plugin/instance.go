@@ -348,9 +348,11 @@ func (in *instance) beginAgain(s *stream) {
 
 // pause waits and reports whether the context lasted as long.
 func pause(ctx context.Context, d time.Duration) bool {
-	select {
-	case <-ctx.Done():
-	case <-time.After(d):
+	if d > 0 {
+		select {
+		case <-ctx.Done():
+		case <-time.After(d):
+		}
 	}
 	return ctx.Err() == nil
 }
