@@ -110,7 +110,8 @@ func spawn(t *testing.T, role, dir string) *child {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(exe)
-	cmd.Env = append(os.Environ(), childEnv+"="+role, childDirEnv+"="+dir)
+	// A race detector would wait for a second at the end.
+	cmd.Env = append(os.Environ(), childEnv+"="+role, childDirEnv+"="+dir, "GORACE=atexit_sleep_ms=0")
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		t.Fatal(err)
