@@ -76,8 +76,8 @@ type reading struct {
 	raws   []string // the records themselves
 	events []string // event_ids
 	times  []time.Time
-	stored []byte // the last delivered cursor, as it would be saved
-	fail   error  // what Deliver answers, once set
+	last   duo.Cursor // delivered
+	fail   error      // what Deliver answers, once set
 }
 
 // read starts a poller at a cursor and ends it with the test.
@@ -118,18 +118,27 @@ func (r *reading) take(l duo.Log) func(context.Context, []duo.Record, duo.Cursor
 			r.times = append(r.times, rec.Time)
 		}
 		clear(records) // as the plugin does
-		var err error
-		r.stored, err = json.Marshal(c)
-		return err
+		r.last = c
+		return nil
 	}
+}
+
+// stored is the last cursor as it would be saved, which is later than it was delivered.
+func (r *reading) stored(t *testing.T) []byte {
+	t.Helper()
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b, err := json.Marshal(r.last)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
 }
 
 // resumed is the cursor that a restart would find.
 func (r *reading) resumed(t *testing.T) (c duo.Cursor) {
 	t.Helper()
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if err := json.Unmarshal(r.stored, &c); err != nil {
+	if err := json.Unmarshal(r.stored(t), &c); err != nil {
 		t.Fatal(err)
 	}
 	return c
