@@ -58,6 +58,7 @@ func TestCut(t *testing.T) {
 // A list that is too long ends where the rest can be asked for, and is refused
 // where it cannot: then the next page would go on behind what was left out.
 func TestCutLists(t *testing.T) {
+	SkipUnderRace(t)
 	big := `{"s":"` + strings.Repeat("x", 1<<20) + `"}`
 	for name, answer := range map[string]string{
 		"bytes":   `{"response":[` + strings.Repeat(big+",", 17) + `{"id":"behind"}]}`,
@@ -75,6 +76,7 @@ func TestCutLists(t *testing.T) {
 
 // What stands around the list is bounded as well.
 func TestCutBounds(t *testing.T) {
+	SkipUnderRace(t)
 	member := `"a":"` + strings.Repeat("x", maxValue-2) + `",`
 	out, _, err := cutText("{"+strings.Repeat(member, 20)+`"response":[]}`, true)
 	if !errors.Is(err, ErrTooLarge) || len(out) > maxOut+maxValue {

@@ -39,23 +39,27 @@ func TestOddPages(t *testing.T) {
 		extra   string // what is delivered besides the records, or its beginning
 		lines   int
 		says    string
+		large   bool
 	}{
 		"deep record":        {rewrite: inList(`{"activity_id":"odd","a":` + strings.Repeat("[", 50_000) + strings.Repeat("]", 50_000) + `}`), extra: `{"activity_id":"odd","a":"[[[[`},
 		"deep, no array":     {rewrite: inList(`{"activity_id":"odd","a":` + strings.Repeat(`{"a":`, 50_000) + "1" + strings.Repeat("}", 50_000) + `,"result":"FAIL"}`), extra: `{"activity_id":"odd","a":"{\"a\":{`},
-		"deep and large":     {rewrite: inList(`{"activity_id":"odd","a":"` + padding[:5<<20] + `","b":` + strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000) + `}`), extra: `{"activity_id":"odd","a":"xxxx`, lines: 1, says: "a record is larger than can be read"},
+		"deep and large":     {rewrite: inList(`{"activity_id":"odd","a":"` + padding[:5<<20] + `","b":` + strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000) + `}`), extra: `{"activity_id":"odd","a":"xxxx`, lines: 1, says: "a record is larger than can be read", large: true},
 		"deep, alone":        {rewrite: inList(strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000)), extra: `"[[[`},
-		"large record":       {rewrite: inList(`{"activity_id":"odd","a":"` + padding + `","b":1}`), extra: `{"activity_id":"odd","a":"xxxx`, lines: 9, says: "a record is larger than can be read"},
+		"large record":       {rewrite: inList(`{"activity_id":"odd","a":"` + padding + `","b":1}`), extra: `{"activity_id":"odd","a":"xxxx`, lines: 9, says: "a record is larger than can be read", large: true},
 		"duplicate keys":     {rewrite: inList(`{"activity_id":"odd","a":1,"a":{"b":1,"b":2},"activity_id":"odd"}`), extra: `{"activity_id":"odd","a":1,"a":{"b":1,"b":2},"activity_id":"odd"}`},
 		"huge numbers":       {rewrite: inList(`{"activity_id":"odd","a":[1e999999,-1e-999999,` + strings.Repeat("9", 10_000) + `]}`), extra: `{"activity_id":"odd","a":[1e999999,-1e-999999,999`},
 		"invalid UTF-8":      {rewrite: inList("{\"activity_id\":\"odd\",\"a\":\"\xff\xfe\\ud800\"}"), extra: "{\"activity_id\":\"odd\",\"a\":\"\xff\xfe\\ud800\"}"},
 		"control characters": {rewrite: inList(`{"activity_id":"odd","a":"\u0000\r\n\u001b[31m"}`), extra: `{"activity_id":"odd","a":"\u0000\r\n\u001b[31m"}`},
-		"a million keys":     {rewrite: inList(`{"activity_id":"odd"` + manyKeys(200_000) + `}`), extra: `{"activity_id":"odd","k0":0,`},
+		"a million keys":     {rewrite: inList(`{"activity_id":"odd"` + manyKeys(200_000) + `}`), extra: `{"activity_id":"odd","k0":0,`, large: true},
 		"no object":          {rewrite: inList(`"odd"`), extra: `"odd"`},
 		"odd times":          {rewrite: inList(`{"activity_id":"odd","ts":"9999-12-31T23:59:59Z"}`), extra: `{"activity_id":"odd","ts":"9999`},
 		"absurd total":       {rewrite: metadata("total_objects", "-99999999999999999999")},
 		"total as text":      {rewrite: metadata("total_objects", `{"value":[1e999]}`)},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if tc.large {
+				duo.SkipUnderRace(t)
+			}
 			synctest.Test(t, func(t *testing.T) {
 				a := newAccount(t, duotest.Config{})
 				backlog(a.server, "activity", 300)
@@ -97,6 +101,7 @@ func manyKeys(n int) string {
 // A record that is too large, the last but one of a quiet log, so that each poll
 // reads it again: it is delivered once, and nothing is said after that.
 func TestLargeRecordOfQuietLog(t *testing.T) {
+	duo.SkipUnderRace(t)
 	synctest.Test(t, func(t *testing.T) {
 		a := newAccount(t, duotest.Config{})
 		at := func(ago time.Duration) string { return time.Now().Add(-ago).UTC().Format(time.RFC3339) }
@@ -114,6 +119,7 @@ func TestLargeRecordOfQuietLog(t *testing.T) {
 // A page of a v1 log, which no call can make smaller, is read in parts, also
 // where records stand on it whose time is odd.
 func TestLargePageOfV1(t *testing.T) {
+	duo.SkipUnderRace(t)
 	synctest.Test(t, func(t *testing.T) {
 		a := newAccount(t, duotest.Config{})
 		padding := strings.Repeat("x", 25<<10)
@@ -143,6 +149,7 @@ func TestLargePageOfV1(t *testing.T) {
 // A second that alone is too large for an answer is said, as one that is too full
 // for a page is, and passed.
 func TestLargeSecondOfV1(t *testing.T) {
+	duo.SkipUnderRace(t)
 	synctest.Test(t, func(t *testing.T) {
 		a := newAccount(t, duotest.Config{})
 		at := time.Now().Add(-20 * time.Hour).Unix()
@@ -203,6 +210,9 @@ func TestHostileAnswers(t *testing.T) {
 		"Retry-After of ages": {status(429, answer("{}", "Retry-After", "99999999999")), "HTTP 429"},
 	} {
 		t.Run(name, func(t *testing.T) {
+			if len(tc.fault.Body) > 1<<20 {
+				duo.SkipUnderRace(t)
+			}
 			synctest.Test(t, func(t *testing.T) {
 				a := newAccount(t, duotest.Config{})
 				backlog(a.server, "activity", 300)
@@ -239,11 +249,12 @@ func metadata(name, value string) func([]byte) []byte {
 }
 
 // mostAllocated is how many times an answer's size may be allocated for it.
-var mostAllocated uint64 = 20
+const mostAllocated = 20
 
 // What an answer takes in memory is bounded by its size, whatever it is made of:
 // all that is ever allocated for it, so that no more can be in use at once.
 func TestHostileMemory(t *testing.T) {
+	duo.SkipUnderRace(t) // where what is allocated is larger, too
 	l, err := duo.LookupLog("activity")
 	if err != nil {
 		t.Fatal(err)

@@ -172,7 +172,7 @@ func TestLateEventsWithinSkippedOverlap(t *testing.T) {
 // What was left out of the last window before a stop is not left out of the long one
 // behind it: more comes in that than can be remembered.
 func TestLateEventsBeforeStop(t *testing.T) {
-	for stop := range 5 { // minutes, so that it falls on each window between two with the overlap
+	for stop := range duo.Cases(5) { // minutes, so that it falls on each window between two with the overlap
 		synctest.Test(t, func(t *testing.T) {
 			a := newAccount(t, duotest.Config{})
 			g := duotest.NewGenerator(duotest.Activity, 3, small)
@@ -202,7 +202,7 @@ func TestLateEventsBeforeStop(t *testing.T) {
 
 // Nor is it forgotten for a burst that comes while it is left out.
 func TestLateEventsBeforeBurst(t *testing.T) {
-	for at := range 5 { // minutes, so that it falls on each window between two with the overlap
+	for at := range duo.Cases(5) { // minutes, so that it falls on each window between two with the overlap
 		synctest.Test(t, func(t *testing.T) {
 			a := newAccount(t, duotest.Config{})
 			g := duotest.NewGenerator(duotest.Activity, 3, small)

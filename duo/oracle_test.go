@@ -201,6 +201,7 @@ var oddRecords = []string{
 }
 
 func TestPageMatchesOracle(t *testing.T) {
+	SkipUnderRace(t)
 	records := append([]string{strings.Repeat("[", 20_000) + strings.Repeat("]", 20_000)}, oddRecords...)
 	for _, log := range []string{"authentication", "activity", "telephony", "trust_monitor", "administrator"} {
 		for _, raw := range duotest.NewGenerator(log, 1, duotest.Options{Quirks: 0.5}).Spread(noon, minute(1), 60) {

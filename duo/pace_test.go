@@ -34,6 +34,9 @@ func TestPaceFound(t *testing.T) {
 					words := map[bool]string{false: "not counted", true: "counted"}
 					name := fmt.Sprintf("N=%d %s %s latency %v", limit, kind, words[counted], latency)
 					t.Run(name, func(t *testing.T) {
+						if limit > 10 && !*allPaces {
+							duo.SkipUnderRace(t)
+						}
 						synctest.Test(t, func(t *testing.T) {
 							paceFound(t, name, limit, duotest.Config{BudgetKind: kind, CountRefused: counted, Latency: latency})
 						})
@@ -85,6 +88,9 @@ func paceFound(t *testing.T, name string, limit int, c duotest.Config) {
 // allows, and 95 % of a bucket. Each meets it for all of them, so that the pauses cost
 // more than they do of a log alone.
 func TestPaceShared(t *testing.T) {
+	if !*allPaces {
+		duo.SkipUnderRace(t)
+	}
 	least := map[duotest.BudgetKind]float64{duotest.TokenBucket: 95, duotest.FixedWindow: 75, duotest.SlidingWindow: 75}
 	for _, shared := range []struct {
 		limit   int
@@ -215,6 +221,9 @@ func TestPaceFollows(t *testing.T) {
 				continue
 			}
 			t.Run(fmt.Sprintf("%d to %d %s", tt.from, tt.to, kind), func(t *testing.T) {
+				if tt.to > tt.from && !*allPaces {
+					duo.SkipUnderRace(t)
+				}
 				synctest.Test(t, func(t *testing.T) {
 					const before, span = 100 * time.Minute, 10 * time.Minute
 					begin := time.Now()
