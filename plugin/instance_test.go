@@ -22,6 +22,10 @@ import (
 	"duo_in/duo/duotest"
 )
 
+// underRace: the detector makes all five to ten times as slow, and finds in what is repeated often no more than in what is
+// repeated. The tests without cgo have run it at full length by then.
+var underRace bool
+
 // world is a simulated Duo and a folder for checkpoints; instances come and go
 // in it. It lives in a synctest bubble.
 type world struct {
