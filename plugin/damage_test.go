@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -144,6 +145,9 @@ func (d *damaged) put(current, previous []byte) {
 	}
 }
 
+// savedAt finds in a checkpoint's file when it was saved, to the second.
+var savedAt = regexp.MustCompile(`"saved_at": "([^".Z]*)`)
+
 // begin begins the stream with these files and returns what is wrong with how it went on, and what was logged. Where
 // it may stay out it must say so; else it must have a cursor, one of those that were saved.
 func (d *damaged) begin(current, previous []byte, mayStayOut bool) (wrong, logged string) {
@@ -171,7 +175,8 @@ func (d *damaged) begin(current, previous []byte, mayStayOut bool) (wrong, logge
 	case !sameCursor(d.s.cursor, d.older):
 		return fmt.Sprintf("it goes on at %v, which was never saved", d.s.cursor.From), logged
 	}
-	for _, part := range []string{"going on from the one before it, saved " + time.Now().UTC().Format("2006-01-02T"), "comes again"} {
+	at := savedAt.FindSubmatch(previous) // as it reads, damaged or not
+	for _, part := range []string{fmt.Sprintf("going on from the one before it, saved %s", at[1]), "comes again"} {
 		if !strings.Contains(logged, part) {
 			return fmt.Sprintf("it goes on from the previous generation without saying %q", part), logged
 		}
