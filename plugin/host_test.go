@@ -146,8 +146,10 @@ func TestHostSays(t *testing.T) {
 	})
 }
 
-// TestHostSaysProblems gives each problem a line of its own.
-func TestHostSaysProblems(t *testing.T) {
+// TestHostSaysProblems gives each problem a line of its own, in a bubble, where none is overdue.
+func TestHostSaysProblems(t *testing.T) { synctest.Test(t, hostSaysProblems) }
+
+func hostSaysProblems(t *testing.T) {
 	s := newSite(t)
 	if s.Init(s.asks(1, newHandle(), "logs radius\nformat text\nsettle 1h")) {
 		t.Fatal("Init passed")

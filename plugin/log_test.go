@@ -51,12 +51,14 @@ func TestLineShape(t *testing.T) {
 		{"other scripts", func(l *slog.Logger) { l.Info("für 日本 100 %s %n") }, "info [input:duo:duo.0] für 日本 100 %s %n"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			l, _ := newTestLines(slog.LevelDebug)
-			defer l.close()
-			c.say(slog.New(l))
-			if diff := cmp.Diff([]string{c.want}, printed(l)); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
+			synctest.Test(t, func(t *testing.T) { // where no line is overdue
+				l, _ := newTestLines(slog.LevelDebug)
+				defer l.close()
+				c.say(slog.New(l))
+				if diff := cmp.Diff([]string{c.want}, printed(l)); diff != "" {
+					t.Errorf("(-want +got):\n%s", diff)
+				}
+			})
 		})
 	}
 }
@@ -92,19 +94,21 @@ func TestLineLevels(t *testing.T) {
 		{slog.LevelError, []string{"error"}},
 	} {
 		t.Run(c.min.String(), func(t *testing.T) {
-			l, _ := newTestLines(c.min)
-			defer l.close()
-			log := slog.New(l)
-			for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
-				log.Log(t.Context(), level, "text")
-			}
-			var got []string
-			for _, n := range l.take() {
-				got = append(got, levelName(n.level))
-			}
-			if diff := cmp.Diff(c.want, got); diff != "" {
-				t.Errorf("(-want +got):\n%s", diff)
-			}
+			synctest.Test(t, func(t *testing.T) { // where no line is overdue
+				l, _ := newTestLines(c.min)
+				defer l.close()
+				log := slog.New(l)
+				for _, level := range []slog.Level{slog.LevelDebug, slog.LevelInfo, slog.LevelWarn, slog.LevelError} {
+					log.Log(t.Context(), level, "text")
+				}
+				var got []string
+				for _, n := range l.take() {
+					got = append(got, levelName(n.level))
+				}
+				if diff := cmp.Diff(c.want, got); diff != "" {
+					t.Errorf("(-want +got):\n%s", diff)
+				}
+			})
 		})
 	}
 }
@@ -162,7 +166,10 @@ func TestLinesCollected(t *testing.T) {
 	})
 }
 
-func TestLinesBound(t *testing.T) {
+// TestLinesBound is of more lines at once than there is room for: in a bubble none is overdue.
+func TestLinesBound(t *testing.T) { synctest.Test(t, linesBound) }
+
+func linesBound(t *testing.T) {
 	l, stderr := newTestLines(slog.LevelInfo)
 	defer l.close()
 	log := slog.New(l)
