@@ -42,7 +42,7 @@ lint: ## gofmt, go vet with and without cgo and for Windows, staticcheck
 pure: ## All tests that need no cgo
 	CGO_ENABLED=0 go test -timeout 20m ./...
 
-race: ## All tests under the race detector, with the scenarios in the C host and in Fluent Bit
+race: ## All tests under the race detector, the slowest shorter, with the scenarios in the C host and in Fluent Bit
 	go test -race -count 1 -parallel 4 -timeout 20m ./...
 
 smoke: ## Fuzz each fuzz test for three seconds, from its seeds
