@@ -105,10 +105,7 @@ func TestOddCounts(t *testing.T) {
 				b.waitFor("more events, and the line", time.Minute, func() bool { d.update(); return len(d.all) > have+200 && odd() >= want })
 				seen := time.Now()
 				b.awaitSaved(seen, duotest.Logs()...)
-				if err := p.Kill(); err != nil {
-					b.t.Fatal(err)
-				}
-				mayTwice += d.inFlight(seen)
+				mayTwice += d.end(p, seen, func() { b.kill(p) })
 				if n := odd(); n != want {
 					b.t.Errorf("that the count is odd is said %d times, want %d", n, want)
 				}

@@ -14,7 +14,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -176,12 +175,7 @@ func TestMetrics(t *testing.T) {
 		}
 		m.await(p, "count of what came", 20*time.Second, arrived)
 
-		if b.kind == flbtest.CHost {
-			b.command(p, "reload")
-		} else if err := p.Signal(syscall.SIGHUP); err != nil {
-			b.t.Fatal(err)
-		}
-		b.waitFor("reload", 30*time.Second, func() bool { return strings.Count(p.Log(), "] duo_in ") == 2 })
+		b.reload(p, 1)
 		m.await(p, "counters that begin anew", 30*time.Second, func() bool { return up() && m.of("calls_total", duotest.Activity, `outcome="limited"`) == 0 })
 		b.stop(p)
 		if strings.Contains(p.Log(), "unresetable") {

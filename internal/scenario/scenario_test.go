@@ -120,15 +120,10 @@ func TestCleanStops(t *testing.T) {
 		in, d, mayTwice := b.input("duo", quick...), b.delivery("duo"), 0
 		l := b.startLoad(gap, 10)
 		for range stops {
-			p, began := b.start(in), time.Now()
+			p := b.start(in)
 			b.ready(p)
 			d.watch(time.Duration(rnd.Int64N(int64(most))))
-			last := time.Now().Add(-exitLimit)
-			b.stop(p)
-			if lateLine.MatchString(p.Log()) {
-				last = began
-			}
-			mayTwice += d.inFlight(last)
+			mayTwice += d.end(p, time.Now().Add(-exitLimit), func() { b.stop(p) })
 		}
 		l.end()
 		b.finish(in, fmt.Sprintf("%d clean stops", stops), mayTwice)
@@ -163,10 +158,7 @@ func TestKills(t *testing.T) {
 		for range kills {
 			p := b.start(in)
 			d.watch(time.Duration(rnd.Int64N(int64(most))))
-			if err := p.Kill(); err != nil {
-				b.t.Fatal(err)
-			}
-			mayTwice += d.inFlight(time.Now().Add(-settle - 2*time.Second))
+			mayTwice += d.end(p, time.Now().Add(-settle-2*time.Second), func() { b.kill(p) })
 		}
 		l.end()
 		b.finish(in, fmt.Sprintf("%d kills", kills), mayTwice)

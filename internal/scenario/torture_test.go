@@ -420,7 +420,9 @@ func (t *torture) up() {
 	t.must(t.host.WaitReady(ctx))
 	t.waitFor("start", 30*time.Second, func() bool {
 		t.update()
-		return len(begun.FindAllString(t.host.Log(), -1)) >= t.starts*len(tortured)
+		log := t.host.Log()
+		return len(begun.FindAllString(log, -1)) >= t.starts*len(tortured) &&
+			(t.kind == flbtest.CHost || strings.Count(log, reloadDone) >= t.starts-1)
 	})
 }
 
