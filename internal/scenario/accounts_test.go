@@ -4,6 +4,7 @@ package scenario
 
 import (
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"time"
@@ -89,6 +90,7 @@ func TestServiceProvider(t *testing.T) {
 				}
 			}
 		}
+		pause(settled) // a stop within half a second of the last events would bring those again
 		b.stop(p)
 		b.whole50(d, children[:49])
 		if got := d.arrived(); len(got[""]) > 0 || len(got[denied.ID]) > 0 {
@@ -103,10 +105,24 @@ func TestServiceProvider(t *testing.T) {
 		for _, child := range children[:5] {
 			child.Add(duotest.Activity, duotest.NewGenerator(duotest.Activity, 99, duotest.Options{}).At(time.Now().Add(-3*time.Minute)))
 		}
+		before := len(b.server.Calls())
 		p = b.start(b.input("duo", opt("accounts", "all"), opt("poll_interval", "10s")))
+		b.waitFor("call for each log", time.Minute, func() bool { return logsCalled(b.server.Calls()[before:]) >= 3*49 })
 		b.whole50(d, children[:49])
 		b.stop(p)
+		b.whole50(d, children[:49])
 	})
+}
+
+// logsCalled is how many logs of accounts there are calls for that were answered.
+func logsCalled(calls []duotest.Call) int {
+	called := map[string]bool{}
+	for _, c := range calls {
+		if c.Log != "" && c.Status == http.StatusOK {
+			called[c.Account+" "+c.Log] = true
+		}
+	}
+	return len(called)
 }
 
 // whole50 waits until the children's events are there, and none of them twice.
