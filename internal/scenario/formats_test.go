@@ -231,7 +231,7 @@ func TestDeepRecord(t *testing.T) {
 		p := b.start(inputs...)
 		for _, f := range formats {
 			d := b.delivery(f)
-			b.waitFor("63 records as "+f, 30*time.Second, func() bool { return d.update() == 63 })
+			b.waitFor("63 records as "+f, time.Minute, func() bool { return d.update() == 63 })
 			deep := 0
 			for _, r := range d.all {
 				deep += strings.Count(string(r.JSON), `deep`) / 50

@@ -65,7 +65,7 @@ func (b *bed) hangAndKill(spec flbtest.Spec, in flbtest.Input, hang func(*flbtes
 	l := b.startLoad(gap, 50)
 	p := b.startSpec(spec)
 	d := b.delivery("duo")
-	b.waitFor("first events", 30*time.Second, func() bool { return d.update() > 100 })
+	b.waitFor("first events", time.Minute, func() bool { return d.update() > 100 })
 	hang(p)
 	// Without a look at the host's count, cursors are saved after settle.
 	b.waitFor("a standstill", 60*time.Second, func() bool { n := d.update(); pause(3 * time.Second); return d.update() == n })
@@ -148,7 +148,7 @@ pipeline:
 		p := b.startSpec(spec)
 		d := b.delivery("duo")
 		d.awaitAll(time.Minute, duotest.Authentication, duotest.Telephony)
-		b.waitFor("line", 30*time.Second, func() bool { return strings.Contains(p.Log(), "caught up with Duo") })
+		b.waitFor("line", time.Minute, func() bool { return strings.Contains(p.Log(), "caught up with Duo") })
 		pause(settled) // or the last of them would come again
 		b.stop(p)
 		if d.update(); len(d.all) != 600 {

@@ -137,21 +137,21 @@ func TestMetrics(t *testing.T) {
 		d.awaitAll(time.Minute, duotest.Logs()...)
 		arrived := func() bool { d.update(); return int(m.sum("records_total")) == len(d.all) }
 		up := func() bool { return m.sum("up") == 3 }
-		m.await(p, "count of what came", 20*time.Second, func() bool { return arrived() && up() })
+		m.await(p, "count of what came", time.Minute, func() bool { return arrived() && up() })
 		if got := m.sum("bytes_total"); got < 1500*300 || got > 1500*3000 {
 			b.t.Errorf("%v bytes of 1500 events", got)
 		}
 		if ok, failed := m.sum("calls_total", `outcome="ok"`), m.sum("calls_total", `outcome="unavailable"`); int(ok) < 15 || failed > 0 {
 			b.t.Errorf("%v calls brought a page, %v failed; pages have 100 events", ok, failed)
 		}
-		m.await(p, "duplicates, and checkpoints, once there are new events", 20*time.Second, func() bool {
+		m.await(p, "duplicates, and checkpoints, once there are new events", time.Minute, func() bool {
 			b.server.Add(duotest.Telephony, duotest.NewGenerator(duotest.Telephony, uint64(time.Now().UnixNano()), duotest.Options{}).At(time.Now()))
 			return m.sum("duplicates_dropped_total") > 3 && m.sum("commits_total", `outcome="ok"`) >= 3
 		})
 
 		// One log is limited, which is not over within this test.
 		b.server.Fault(duotest.Fault{Kind: duotest.FaultRateLimit, Log: duotest.Activity})
-		m.await(p, "429", 20*time.Second, func() bool {
+		m.await(p, "429", time.Minute, func() bool {
 			return m.of("calls_total", duotest.Activity, `outcome="limited"`) == 1 && m.of("up", duotest.Activity) == 0
 		})
 		// It is that of the calls that went through in the minute before, with a margin.
@@ -162,7 +162,7 @@ func TestMetrics(t *testing.T) {
 
 		// Duo is out for the others.
 		b.server.Fault(duotest.Fault{Kind: duotest.FaultStatus, Status: 503, N: -1})
-		m.await(p, "lag", 30*time.Second, func() bool {
+		m.await(p, "lag", time.Minute, func() bool {
 			return m.of("lag_seconds", duotest.Telephony) >= 5 && m.of("up", duotest.Telephony) == 0 && m.of("calls_total", duotest.Telephony, `outcome="unavailable"`) > 0
 		})
 		b.server.ClearFaults()
@@ -173,10 +173,10 @@ func TestMetrics(t *testing.T) {
 		if lag := m.of("lag_seconds", duotest.Activity); lag < 5 && m.of("up", duotest.Activity) == 0 {
 			b.t.Errorf("the limited log lags by %v s", lag)
 		}
-		m.await(p, "count of what came", 20*time.Second, arrived)
+		m.await(p, "count of what came", time.Minute, arrived)
 
 		b.reload(p, 1)
-		m.await(p, "counters that begin anew", 30*time.Second, func() bool { return up() && m.of("calls_total", duotest.Activity, `outcome="limited"`) == 0 })
+		m.await(p, "counters that begin anew", time.Minute, func() bool { return up() && m.of("calls_total", duotest.Activity, `outcome="limited"`) == 0 })
 		b.stop(p)
 		if strings.Contains(p.Log(), "unresetable") {
 			b.t.Errorf("a counter was to fall:\n%s", p.Log())

@@ -117,7 +117,7 @@ const pressed = 10000
 func (b *bed) hold(p *flbtest.Process, paused bool, outage time.Duration) {
 	b.t.Helper()
 	calls := func() int { return b.server.Count(duotest.Authentication).Calls }
-	b.waitFor("calls", 30*time.Second, func() bool { return calls() > 2 }) // what Fluent Bit and the queue hold takes three
+	b.waitFor("calls", time.Minute, func() bool { return calls() > 2 }) // what Fluent Bit and the queue hold takes three
 	if paused {
 		b.still("calls", calls)
 	} else {
@@ -233,7 +233,7 @@ func TestOutputOfOneDown(t *testing.T) {
 			l := b.startLoad(gap, 50)
 			p := b.startSpec(b.pipeline(nil, map[string]*flbtest.Receiver{"auth": auth, "tele": tele}, inputs...))
 			arrived := func() int { got, _ := byLog(t, tele.Lines()); return got[duotest.Telephony] }
-			b.waitFor("events of the other", 30*time.Second, func() bool { return arrived() > 20 })
+			b.waitFor("events of the other", time.Minute, func() bool { return arrived() > 20 })
 			b.waitFor("pause", time.Minute, func() bool { return strings.Contains(p.Log(), tt.paused) && arrived() > 100 })
 			before := arrived()
 			if tt.waits {

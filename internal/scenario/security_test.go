@@ -55,11 +55,11 @@ func TestHostileWorld(t *testing.T) {
 		}
 		b.spec.Env = []string{"HTTPS_PROXY=" + passwordProxy(b.t, b.duo.Addr)}
 		p := b.start(b.input("duo", append(quick, opt("api_host", "api-00000000.duosecurity.com"), opt("logs", "activity"))...))
-		b.waitFor("line about the certificate", 20*time.Second, func() bool { return strings.Contains(p.Log(), `issued by "CN=proxy root"`) })
+		b.waitFor("line about the certificate", time.Minute, func() bool { return strings.Contains(p.Log(), `issued by "CN=proxy root"`) })
 		b.server.SetTLS(nil)
 		d := b.delivery("duo")
 		d.awaitAll(time.Minute, duotest.Activity)
-		b.waitFor("end of the faults", 20*time.Second, func() bool { return b.server.Faults() == 0 })
+		b.waitFor("end of the faults", time.Minute, func() bool { return b.server.Faults() == 0 })
 		peak := peakMemory(b.t, p.Pid())
 		b.t.Logf("at most %d MiB resident", peak>>20)
 		if peak > 250<<20 {

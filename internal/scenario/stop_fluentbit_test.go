@@ -55,7 +55,7 @@ func (b *bed) endsIn(point time.Duration, input []flbtest.Option, is func() bool
 	if err := p.WaitReady(ctx); err != nil {
 		b.t.Fatal(err)
 	}
-	b.waitFor("input at work", 10*time.Second, is)
+	b.waitFor("input at work", time.Minute, is)
 	pause(untilPoint(b.t, point))
 	took, err := p.Stop(ctx)
 	if err != nil {

@@ -36,7 +36,7 @@ func TestRaces(t *testing.T) {
 	d1, d2 := b.delivery("one"), b.delivery("two")
 	for range 2 {
 		seen := d1.update()
-		b.waitFor("live records", 30*time.Second, func() bool { return d1.update() > seen })
+		b.waitFor("live records", time.Minute, func() bool { return d1.update() > seen })
 		b.command(p, "pause one")
 		b.command(p, "drop two")
 		pause(200 * time.Millisecond)
@@ -48,7 +48,7 @@ func TestRaces(t *testing.T) {
 	d2.awaitAll(time.Minute, duotest.Activity, duotest.Telephony)
 	calls := b.server.Count(duotest.Activity).Calls
 	b.server.Fault(duotest.Fault{Kind: duotest.FaultHang, N: -1})
-	b.waitFor("call that hangs", 30*time.Second, func() bool { return b.server.Count(duotest.Activity).Calls > calls })
+	b.waitFor("call that hangs", time.Minute, func() bool { return b.server.Count(duotest.Activity).Calls > calls })
 	b.stop(p)
 	if log := p.Log(); strings.Contains(log, "DATA RACE") {
 		t.Error(log)

@@ -39,7 +39,7 @@ func TestReload(t *testing.T) {
 		var first flbtest.Usage
 		for i := range reloads {
 			seen := d.update()
-			b.waitFor("live records", 30*time.Second, func() bool { return d.update() > seen })
+			b.waitFor("live records", time.Minute, func() bool { return d.update() > seen })
 			d.watch(time.Duration(rnd.Int64N(int64(time.Second))))
 			mayTwice += d.end(p, time.Now().Add(-exitLimit), func() { b.reload(p, i+1) })
 			if i == 0 {
@@ -94,7 +94,7 @@ const reloadDone = "successful reload done"
 func (b *bed) settled(p *flbtest.Process, d *delivery) (least flbtest.Usage) {
 	b.t.Helper()
 	seen := d.update()
-	b.waitFor("live records", 30*time.Second, func() bool { return d.update() > seen })
+	b.waitFor("live records", time.Minute, func() bool { return d.update() > seen })
 	for i := range 20 {
 		u, err := p.Usage()
 		if err != nil {

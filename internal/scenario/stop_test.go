@@ -74,7 +74,7 @@ var standstills = []struct {
 	{name: "a connect gets no answer", enter: func(x *exiting) *flbtest.Process {
 		address := x.fullListener()
 		p := x.start(x.input("duo", append(quick, opt("api_host", address))...))
-		x.waitFor("connect", 10*time.Second, func() bool { return connecting(p, address) })
+		x.waitFor("connect", time.Minute, func() bool { return connecting(p, address) })
 		return p
 	}},
 	{name: "a TLS handshake never ends", enter: func(x *exiting) *flbtest.Process { return x.talksTo("api_host", "") }},
@@ -143,7 +143,7 @@ func (x *exiting) end(p *flbtest.Process, rnd *rand.Rand) (took time.Duration) {
 		x.t.Fatal(err)
 	}
 	var said []string
-	x.waitFor("exit", 30*time.Second, func() bool { said = exitTook.FindStringSubmatch(p.Log()); return said != nil })
+	x.waitFor("exit", time.Minute, func() bool { said = exitTook.FindStringSubmatch(p.Log()); return said != nil })
 	took, err := time.ParseDuration(said[1] + "ms")
 	if err != nil || took > exitLimit {
 		x.t.Errorf("the exit took %v (%v)", took, err)
@@ -193,7 +193,7 @@ func (x *exiting) hangs(f duotest.Fault) *flbtest.Process {
 	x.later(x.server.ClearFaults)
 	before := x.calls()
 	p := x.start(x.input("duo", quick...))
-	x.waitFor("call", 10*time.Second, func() bool { return x.calls() > before })
+	x.waitFor("call", time.Minute, func() bool { return x.calls() > before })
 	return p
 }
 
@@ -221,7 +221,7 @@ func (x *exiting) talksTo(option, scheme string) *flbtest.Process {
 		}
 	}()
 	p := x.start(x.input("duo", append(quick, opt(option, scheme+listener.Addr().String()))...))
-	x.waitFor("first byte", 10*time.Second, heard.Load)
+	x.waitFor("first byte", time.Minute, heard.Load)
 	return p
 }
 
@@ -303,7 +303,7 @@ func (x *exiting) resolves(resolver string) *flbtest.Process {
 	spec.Inputs = []flbtest.Input{x.input("duo", append(quick, opt("api_host", "api-00000000.duosecurity.com"))...)}
 	spec.Env = append(spec.Env, "GODEBUG=netdns="+resolver)
 	p := x.startHost(script, spec)
-	if err := c.SetReadDeadline(time.Now().Add(10 * time.Second)); err != nil {
+	if err := c.SetReadDeadline(time.Now().Add(time.Minute)); err != nil {
 		x.t.Fatal(err)
 	}
 	if _, _, err := c.ReadFrom(make([]byte, 512)); err != nil {
@@ -323,7 +323,7 @@ func (x *exiting) fullQueue() *flbtest.Process {
 	x.ready(p)
 	x.command(p, "pause queue")
 	calls := -1
-	x.waitFor("end of the calls", 20*time.Second, func() bool {
+	x.waitFor("end of the calls", time.Minute, func() bool {
 		before := calls
 		pause(1200 * time.Millisecond)
 		calls = x.busy.server.Count(duotest.Authentication).Calls
@@ -360,7 +360,7 @@ func (x *exiting) stuckDisk() *flbtest.Process {
 	}
 	x.later(func() { _ = syscall.Kill(tracer, syscall.SIGKILL) }) // or the sync would hold up the end of the process
 	var held []string
-	x.waitFor("sync that hangs", 20*time.Second, func() bool {
+	x.waitFor("sync that hangs", time.Minute, func() bool {
 		before := held
 		held = stopped(p)
 		return slices.ContainsFunc(held, func(thread string) bool { return slices.Contains(before, thread) })
@@ -400,7 +400,7 @@ func (x *exiting) stuckStderr() *flbtest.Process {
 	x.later(func() { x.server.ClearFaults() })
 	x.server.Fault(duotest.Fault{Kind: duotest.FaultStatus, N: -1})
 	before := x.calls()
-	x.waitFor("faults", 10*time.Second, func() bool { return x.calls() >= before+3 })
+	x.waitFor("faults", time.Minute, func() bool { return x.calls() >= before+3 })
 	x.fill(fmt.Sprintf("/proc/%d/fd/2", p.Pid()))
 	time.AfterFunc(2*time.Second, func() { close(t.shut) })
 	return p
@@ -428,7 +428,7 @@ func (x *exiting) fill(pipe string) {
 	}
 	defer syscall.Close(fd)
 	full := 0
-	x.waitFor("full pipe", 10*time.Second, func() bool {
+	x.waitFor("full pipe", time.Minute, func() bool {
 		for err = nil; err == nil; {
 			_, err = syscall.Write(fd, []byte("\n"))
 		}
@@ -452,7 +452,7 @@ func (x *exiting) manyStreams() *flbtest.Process {
 	}
 	before := x.tags["children"].update()
 	p := x.start(x.providerInput())
-	x.waitFor("children's events", 20*time.Second, func() bool { return x.tags["children"].update() > before+60 })
+	x.waitFor("children's events", time.Minute, func() bool { return x.tags["children"].update() > before+60 })
 	return p
 }
 
@@ -462,7 +462,7 @@ func (x *exiting) waitsForLock() *flbtest.Process {
 	first := x.start(x.input("duo", quick...))
 	x.ready(first)
 	second := x.start(x.input("second", quick...))
-	x.waitFor("Init", 10*time.Second, func() bool {
+	x.waitFor("Init", time.Minute, func() bool {
 		names, _ := filepath.Glob(fmt.Sprintf("/proc/%d/task/*/comm", second.Pid()))
 		return slices.ContainsFunc(names, func(file string) bool {
 			name, _ := os.ReadFile(file)

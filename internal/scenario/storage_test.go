@@ -64,7 +64,7 @@ func (v *volume) free() int {
 // when its queue is full.
 func (b *bed) waits(p *flbtest.Process, d time.Duration) {
 	b.t.Helper()
-	b.waitFor("wait", 30*time.Second, func() bool { return strings.Contains(p.Log(), noRoom) })
+	b.waitFor("wait", time.Minute, func() bool { return strings.Contains(p.Log(), noRoom) })
 	calls := func() int { return b.server.Count(duotest.Authentication).Calls }
 	pause(2 * time.Second)
 	before := calls()
@@ -116,7 +116,7 @@ func TestOutputDownUntilDiskIsFull(t *testing.T) {
 	siem = up(t, siem)
 	arrived := func() int { got, _ := byLog(t, siem.Lines()); return got[duotest.Authentication] }
 	b.waitFor("all events", time.Minute, func() bool { return arrived() == pressed })
-	b.waitFor("end of the wait", 30*time.Second, func() bool { return strings.Contains(p.Log(), roomAgain) })
+	b.waitFor("end of the wait", time.Minute, func() bool { return strings.Contains(p.Log(), roomAgain) })
 	b.stop(p)
 	b.kept(p, map[string]int{noRoom: 1, roomAgain: 1})
 	_, twice := byLog(t, siem.Lines())
@@ -147,7 +147,7 @@ func TestDiskFilledBySomebodyElse(t *testing.T) {
 		if start {
 			p = b.startSpec(spec())
 		}
-		b.waitFor("wait", 30*time.Second, func() bool { return strings.Contains(p.Log(), noRoom) })
+		b.waitFor("wait", time.Minute, func() bool { return strings.Contains(p.Log(), noRoom) })
 		before := (i + 1) * 1000
 		b.server.Add(duotest.Authentication, duotest.NewRecords(duotest.Authentication, uint64(90+i), time.Now().Add(-2*time.Second), time.Now(), 1000)...)
 		pause(d)
@@ -160,7 +160,7 @@ func TestDiskFilledBySomebodyElse(t *testing.T) {
 		b.waitFor("all events", time.Minute, func() bool { return arrived() == before+1000 })
 		b.kept(p, map[string]int{noRoom: 1})
 	}
-	b.waitFor("end of the wait", 30*time.Second, func() bool { return strings.Contains(p.Log(), roomAgain) })
+	b.waitFor("end of the wait", time.Minute, func() bool { return strings.Contains(p.Log(), roomAgain) })
 	b.stop(p)
 	b.kept(p, map[string]int{noRoom: 1, roomAgain: 1})
 	b.routed("the collector", siem.Lines(), map[string]int{duotest.Authentication: 3000}, 0)

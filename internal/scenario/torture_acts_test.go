@@ -108,7 +108,7 @@ func (t *torture) outage(rnd *rand.Rand) {
 	t.duo.Close()
 	t.outages++
 	t.effect("net", between(rnd, 100*time.Millisecond, 2*time.Second), func() {
-		t.waitFor("address of the simulated Duo", 30*time.Second, func() bool {
+		t.waitFor("address of the simulated Duo", time.Minute, func() bool {
 			duo, err := t.server.Listen(t.duo.Addr)
 			if err == nil {
 				t.duo = duo
@@ -175,7 +175,7 @@ func (t *torture) fileThere(rnd *rand.Rand) {
 		return
 	}
 	t.up()
-	t.waitFor("place for a file", 10*time.Second, func() bool {
+	t.waitFor("place for a file", time.Minute, func() bool {
 		t.moveAway()
 		f, err := os.OpenFile(t.stored, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 		if err != nil {
@@ -199,7 +199,7 @@ func (t *torture) moveBack() {
 	if _, err := os.Lstat(t.stored + ".away"); err != nil {
 		return
 	}
-	t.waitFor("place for the checkpoints", 10*time.Second, func() bool {
+	t.waitFor("place for the checkpoints", time.Minute, func() bool {
 		_ = os.RemoveAll(t.stored)
 		return os.Rename(t.stored+".away", t.stored) == nil
 	})

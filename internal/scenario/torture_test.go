@@ -376,7 +376,7 @@ func (t *torture) start() {
 	t.must(err)
 	t.host = t.bed.start(t.inputs...)
 	for _, re := range t.expect {
-		t.waitFor("line "+re.String(), 30*time.Second, func() bool { t.update(); return re.MatchString(t.host.Log()) })
+		t.waitFor("line "+re.String(), time.Minute, func() bool { t.update(); return re.MatchString(t.host.Log()) })
 	}
 	t.expect = nil
 }
@@ -418,7 +418,7 @@ func (t *torture) up() {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	t.must(t.host.WaitReady(ctx))
-	t.waitFor("start", 30*time.Second, func() bool {
+	t.waitFor("start", time.Minute, func() bool {
 		t.update()
 		log := t.host.Log()
 		return len(begun.FindAllString(log, -1)) >= t.starts*len(tortured) &&

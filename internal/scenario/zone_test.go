@@ -35,14 +35,14 @@ func TestTimeZones(t *testing.T) {
 				in := b.input("duo", append(quick[:2:2], opt("logs", "activity"), opt("since", day.Format(time.DateOnly)))...)
 				d := b.delivery("duo")
 				p := b.start(in)
-				b.waitFor("events", 30*time.Second, func() bool { return d.update() >= len(source) && strings.Contains(p.Log(), "caught up") })
+				b.waitFor("events", time.Minute, func() bool { return d.update() >= len(source) && strings.Contains(p.Log(), "caught up") })
 				if line := "beginning at " + day.Format("2006-01-02T15:04:05.000Z"); !strings.Contains(p.Log(), line) {
 					b.t.Errorf("no %q in the log", line)
 				}
 				pause(600 * time.Millisecond) // else all of it may come again
 				b.stop(p)
 				p = b.start(in)
-				b.waitFor("second start", 30*time.Second, func() bool { return strings.Contains(p.Log(), "caught up") })
+				b.waitFor("second start", time.Minute, func() bool { return strings.Contains(p.Log(), "caught up") })
 				b.stop(p)
 				if d.update(); len(d.all) != len(source) {
 					b.t.Fatalf("%d records, want %d", len(d.all), len(source))
