@@ -6,6 +6,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"math"
 	"os"
 	"strings"
 	"testing"
@@ -19,7 +20,8 @@ var exitsFluentBit = flag.Int("exits.fluentbit", 2, "times that fluent-bit is to
 
 // Fluent Bit takes at most half a second longer to end than with an input that
 // does nothing at all, while every call of ours hangs. Its timers fire at full
-// seconds, so that both are told at the same point of one, in turn.
+// seconds, so that both are told at the same point of one, in turn. A machine that
+// is busy makes one of the two late, but not again and again.
 func TestExitsOfFluentBit(t *testing.T) {
 	b := newBed(t, flbtest.FluentBit, quickDuo)
 	b.server.Fault(duotest.Fault{Kind: duotest.FaultHang, N: -1})
@@ -28,11 +30,15 @@ func TestExitsOfFluentBit(t *testing.T) {
 	ours := append(b.input("duo", quick...).Options, opt("name", "duo"))
 	var dummy, duo []time.Duration
 	for i := range *exitsFluentBit {
-		before, point := calls(), time.Duration(100+300*(i%3))*time.Millisecond
-		dummy = append(dummy, b.endsIn(point, idle, func() bool { return true }))
-		duo = append(duo, b.endsIn(point, ours, func() bool { return calls() > before }))
-		if more := duo[i] - dummy[i]; more > exitLimit {
-			t.Errorf("told %v after a full second it ends after %v, with an idle dummy input after %v", point, duo[i], dummy[i])
+		point, more := time.Duration(100+300*(i%3))*time.Millisecond, time.Duration(math.MaxInt64)
+		for try := 0; try < 4 && more > exitLimit; try++ {
+			before := calls()
+			dummy = append(dummy, b.endsIn(point, idle, func() bool { return true }))
+			duo = append(duo, b.endsIn(point, ours, func() bool { return calls() > before }))
+			more = duo[len(duo)-1] - dummy[len(dummy)-1]
+		}
+		if more > exitLimit {
+			t.Errorf("told %v after a full second it ends %v later than with an idle dummy input, four times: %v, %v", point, more, duo, dummy)
 		}
 	}
 	t.Logf("with an idle dummy input %s; with ours, whose calls hang, %s", spread(dummy), spread(duo))
