@@ -12,8 +12,8 @@ import (
 )
 
 const (
-	showBacklog = 2                // events of a log's backlog that are shown
-	waitFor     = 20 * time.Second // for what should take a few
+	showBacklog = 2           // events of a log's backlog that are shown
+	waitFor     = time.Minute // for what should take seconds
 )
 
 var errTimeout = errors.New("what was waited for has not come")
