@@ -5,9 +5,12 @@ import (
 	"crypto/tls"
 	"fmt"
 	"net"
+	"os"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // Receiver is what a SIEM's collector is to Fluent Bit: a port of the loopback
@@ -41,6 +44,27 @@ func NewReceiver(network string) (*Receiver, error) {
 		return r, nil
 	}
 	return r.listen("127.0.0.1:0")
+}
+
+// NewAbsentReceiver is the place of a collector that is down: nobody listens there, nor is anybody given its port, until
+// Reopen.
+func NewAbsentReceiver() (*Receiver, error) {
+	r, err := (&Receiver{conns: map[net.Conn]bool{}}).listen(net.JoinHostPort(ownAddress(), "0"))
+	if err == nil {
+		r.Close()
+	}
+	return r, err
+}
+
+var ownAddresses atomic.Int32
+
+// ownAddress is an address of the loopback interface that nobody else uses, where there are several.
+func ownAddress() string {
+	if runtime.GOOS != "linux" {
+		return "127.0.0.1"
+	}
+	n := int(ownAddresses.Add(1))
+	return fmt.Sprintf("127.%d.%d.%d", 1+os.Getpid()%254, 128+n/250%128, 1+n%250)
 }
 
 // NewTLSReceiver listens over TLS, with a certificate that its clients trust.

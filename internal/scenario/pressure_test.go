@@ -68,8 +68,10 @@ func (b *bed) pipeline(service []flbtest.Option, to map[string]*flbtest.Receiver
 // down is a collector that refuses connections.
 func down(t *testing.T) *flbtest.Receiver {
 	t.Helper()
-	r := receiver(t, "tcp")
-	r.Close()
+	r, err := flbtest.NewAbsentReceiver()
+	if err != nil {
+		t.Fatal(err)
+	}
 	return r
 }
 
