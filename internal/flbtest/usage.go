@@ -83,3 +83,26 @@ func (p *Process) Collects(tag string) (all []Collect) {
 	}
 	return all
 }
+
+// Exit is what the plugin's callbacks of a shutdown took.
+type Exit struct {
+	Took  time.Duration
+	Stood time.Duration // of Took, at most how long nobody had a processor
+}
+
+// Own is what it took of a machine that does not stand still.
+func (e Exit) Own() time.Duration { return max(0, e.Took-e.Stood) }
+
+var exit = regexp.MustCompile(`flbhost: exit of \S+ took (\d+) ms, of which the machine stood still for (\d+) ms`)
+
+// Exits returns those that the C host has logged, one for each input.
+func (p *Process) Exits() (all []Exit) {
+	for _, m := range exit.FindAllStringSubmatch(p.Log(), -1) {
+		var n [2]int64
+		for i := range n {
+			n[i], _ = strconv.ParseInt(m[1+i], 10, 64) // digits, at most 18 of them
+		}
+		all = append(all, Exit{time.Duration(n[0]) * time.Millisecond, time.Duration(n[1]) * time.Millisecond})
+	}
+	return all
+}

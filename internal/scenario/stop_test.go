@@ -13,7 +13,6 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -132,28 +131,25 @@ func spread(took []time.Duration) string {
 	return fmt.Sprintf("%d exits: median %v, 99 %% within %v, longest %v", n, took[n/2], took[(99*n+99)/100-1], took[n-1])
 }
 
-var exitTook = regexp.MustCompile(`flbhost: exit of \S+ took (\d+) ms`)
-
 // end ends a host at a random moment, and the standstill after it, and returns
 // what our part of it took.
-func (x *exiting) end(p *flbtest.Process, rnd *rand.Rand) (took time.Duration) {
+func (x *exiting) end(p *flbtest.Process, rnd *rand.Rand) time.Duration {
 	x.t.Helper()
 	pause(time.Duration(rnd.Int64N(int64(500 * time.Millisecond))))
 	if err := p.Signal(syscall.SIGTERM); err != nil {
 		x.t.Fatal(err)
 	}
-	var said []string
-	x.waitFor("exit", time.Minute, func() bool { said = exitTook.FindStringSubmatch(p.Log()); return said != nil })
-	took, err := time.ParseDuration(said[1] + "ms")
-	if err != nil || took > exitLimit {
-		x.t.Errorf("the exit took %v (%v)", took, err)
+	var exits []flbtest.Exit
+	x.waitFor("exit", time.Minute, func() bool { exits = p.Exits(); return exits != nil })
+	if exits[0].Own() > exitLimit {
+		x.t.Errorf("the exit took %v, of which the machine stood still for %v", exits[0].Took, exits[0].Stood)
 	}
 	for _, f := range slices.Backward(x.undo) {
 		f()
 	}
 	x.undo = nil
 	x.stop(p)
-	return took
+	return exits[0].Own()
 }
 
 // later has f done when our part of the exit is over.

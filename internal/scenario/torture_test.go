@@ -14,7 +14,6 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -454,10 +453,7 @@ func savedAt(path string) time.Time {
 	return file.SavedAt
 }
 
-var (
-	exitLine = regexp.MustCompile(`exit of \S+ took (\d+) ms`)
-	crash    = regexp.MustCompile(`a fault in duo_in|panic|DATA RACE|SIGSEGV|fatal error: `)
-)
+var crash = regexp.MustCompile(`a fault in duo_in|panic|DATA RACE|SIGSEGV|fatal error: `)
 
 // over closes the books on a life that was ended at a time, and that may have had
 // one of these statuses.
@@ -479,9 +475,8 @@ func (t *torture) over(ended time.Time, statuses ...int) {
 			t.errorf("%s was begun anew, though it had a checkpoint", name)
 		}
 	}
-	for _, m := range exitLine.FindAllStringSubmatch(log, -1) {
-		ms, _ := strconv.Atoi(m[1])
-		t.slowestExit = max(t.slowestExit, time.Duration(ms)*time.Millisecond)
+	for _, e := range t.host.Exits() {
+		t.slowestExit = max(t.slowestExit, e.Own())
 	}
 	if t.slowestExit > exitLimit {
 		t.errorf("an exit took %v, more than %v", t.slowestExit, exitLimit)

@@ -6,6 +6,7 @@
  *   batch  records per call (1)             limit   records in all (unbounded)
  *   init   what FLBPluginInit returns (1)   probe   comma list of keys: the journal shows what the host says of them
  *   gate   a file: no call brings a record before it is there
+ *   leave  how many times Exit takes 10 ms (0)
  *
  * $FAKE_OVERRUN makes FLBPluginRegister write beyond the definition of hosts before 4.2.3.
  */
@@ -113,10 +114,13 @@ static void probe(struct plugin *p, const char *keys)
     }
 }
 
+static _Atomic long leave;
+
 EXPORT int FLBPluginInit(struct plugin *p)
 {
     int result = (int)get_long(p, "init", 1);
     const char *id = get(p, "id"), *keys = get(p, "probe"), *gate = get(p, "gate");
+    leave = get_long(p, "leave", 0);
     if (keys) {
         probe(p, keys);
     }
@@ -238,6 +242,9 @@ EXPORT int FLBPluginInputPreExit(int hot)
 EXPORT int FLBPluginExit(void)
 {
     journal("Exit", "%s", "");
+    for (long n = leave; n > 0; n--) {
+        usleep(10 * 1000);
+    }
     return 1;
 }
 

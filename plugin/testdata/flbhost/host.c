@@ -191,6 +191,7 @@ struct input { /* the i_ins of the plugin */
     struct metric *metrics; /* the plugin's own, the oldest first */
     bool paused;            /* the main thread's: its ring is not emptied */
     double exit_ms;         /* spent in the callbacks of the shutdown */
+    double stood_ms;        /* of it, see struct watch */
     struct ring ring;
     int file, chunk;
 };
@@ -1068,10 +1069,62 @@ static void call_exit(struct input *in)
     poison(in->context, in->pipeline->old_layout ? sizeof(struct context_old) : sizeof(struct context_new));
 }
 
+/*
+ * How long the machine stood still, or had no processor for anybody, while a call lasted: a thread that wants to wake each
+ * 2 ms sees it.
+ */
+struct watch {
+    pthread_t thread;
+    atomic_bool over;
+    double since, stood_ms;
+};
+
+static void *watch_thread(void *arg)
+{
+    struct watch *w = arg;
+    const double each = 2, usual = 30;
+    for (double last = w->since; !atomic_load(&w->over);) {
+        usleep((useconds_t)(each * 1000));
+        double now = now_ms(), late = now - last - each;
+        w->stood_ms += late > usual ? late : 0;
+        last = now;
+    }
+    return NULL;
+}
+
+static void watch_begin(struct watch *w)
+{
+    *w = (struct watch){.since = now_ms()};
+    if (pthread_create(&w->thread, NULL, watch_thread, w) != 0) {
+        fatal(1, "flbhost: start the thread that watches the clock: %s", strerror(errno));
+    }
+}
+
+static double watch_end(struct watch *w)
+{
+    atomic_store(&w->over, true);
+    pthread_join(w->thread, NULL);
+    return w->stood_ms;
+}
+
+/* Calls what belongs to the shutdown. */
+static void shut_down(struct input *in, enum message m)
+{
+    struct watch w;
+    watch_begin(&w);
+    double start = now_ms();
+    if (m == STOP) {
+        call_pause(in, "FLBPluginInputPause", false);
+    } else {
+        call_exit(in);
+    }
+    in->exit_ms += now_ms() - start;
+    in->stood_ms += watch_end(&w);
+}
+
 static void handle(struct input *in, enum message m)
 {
     char command[MAX_COMMAND];
-    double start = now_ms();
     switch (m) {
     case RUN:
         call_run(in);
@@ -1083,12 +1136,8 @@ static void handle(struct input *in, enum message m)
         answer(command, NULL);
         break;
     case STOP:
-        call_pause(in, "FLBPluginInputPause", false);
-        in->exit_ms += now_ms() - start;
-        break;
     case EXIT:
-        call_exit(in);
-        in->exit_ms += now_ms() - start;
+        shut_down(in, m);
         break;
     }
 }
@@ -1229,7 +1278,7 @@ static void exit_input(struct input *in)
 {
     send_message(in, EXIT);
     pthread_join(in->thread, NULL);
-    fprintf(stderr, "flbhost: exit of %s took %.0f ms\n", in->tag, in->exit_ms);
+    fprintf(stderr, "flbhost: exit of %s took %.0f ms, of which the machine stood still for %.0f ms\n", in->tag, in->exit_ms, in->stood_ms);
 }
 
 /* Initialises one input after the other, each on its thread; then all begin to collect. */
