@@ -252,13 +252,32 @@ type delivery struct {
 	b      *bed
 	reader *flbtest.Reader
 	all    []flbtest.Record
-	when   []time.Time    // it was read, of each
-	count  map[string]int // by event_id
-	ids    map[string]int // by Duo's id, whatever the log
+	count  map[string]int           // by event_id
+	last   map[string]time.Time     // it was read, by event_id
+	ended  ending                   // the last
+	may    map[string]bool          // come again, by event_id, and has not yet: a run may be too short for it
+	late   int                      // ends of runs that said that they got too little time
+	said   map[*flbtest.Process]int // how often, by then
+	wrong  int                      // records that came again and may not
+	ids    map[string]int           // by Duo's id, whatever the log
 }
 
 func (b *bed) delivery(tag string) *delivery {
-	return &delivery{b: b, reader: flbtest.NewReader(b.kind, b.dir, tag), count: map[string]int{}, ids: map[string]int{}}
+	return &delivery{b: b, reader: flbtest.NewReader(b.kind, b.dir, tag), count: map[string]int{}, last: map[string]time.Time{}, may: map[string]bool{},
+		said: map[*flbtest.Process]int{}, ids: map[string]int{}}
+}
+
+// ending is the end of a run of the host. What was read from since on until then may
+// come again, which is no earlier than it was handed over; and, where Fluent Bit had
+// events in its storage, what it had not delivered yet.
+type ending struct {
+	since, until time.Time
+	stored       bool
+}
+
+// repeats reports whether what was read last at a time may come again.
+func (e ending) repeats(last time.Time) bool {
+	return !last.Before(e.since) && (e.stored || !last.After(e.until))
 }
 
 // idKeys are where Duo's id is, by eventtype.
@@ -275,8 +294,13 @@ func (d *delivery) update() int {
 	}
 	now := time.Now()
 	for _, r := range records {
-		d.all, d.when = append(d.all, r), append(d.when, now)
-		d.count[r.String("event_id")]++
+		id := r.String("event_id")
+		if d.count[id] > 0 && !d.may[id] && !d.ended.repeats(d.last[id]) {
+			d.wrong++
+		}
+		delete(d.may, id)
+		d.all, d.last[id] = append(d.all, r), now
+		d.count[id]++
 		d.ids[r.String(idKeys[r.String("eventtype")])]++
 	}
 	return len(d.count)
@@ -311,29 +335,47 @@ func (d *delivery) watch(t time.Duration) {
 	}
 }
 
-// end does what ends a run of the host, and returns how many events may have been
-// handed over since a time before it, which may come again: what was read since,
-// which is no earlier than it was handed over, and what Fluent Bit has in its
-// storage for the next start, which is no more than was filed. Of a host that says
-// that it got too little time it is all.
-func (d *delivery) end(p *flbtest.Process, since time.Time, do func()) (mayTwice int) {
+// end does what ends a run of the host. What was handed over since a time before it
+// may come again; of a host that says that it got too little time, all of the run.
+func (d *delivery) end(p *flbtest.Process, since time.Time, do func()) {
 	d.b.t.Helper()
-	filed := 0
-	for _, log := range duotest.Logs() {
-		filed += d.b.server.Len(log)
-	}
+	d.update()
+	before := d.ended.until
+	d.ended = ending{since: since, until: time.Now().Add(time.Hour)} // a reload brings more meanwhile
 	do()
 	d.update()
-	if said := lateLine.FindString(p.Log()); said != "" {
-		d.b.t.Logf("any event may come twice after %q", said)
-		since = time.Time{}
+	chunks, _ := filepath.Glob(filepath.Join(d.b.dir, "storage", "*", "*"))
+	d.ended.until, d.ended.stored = time.Now(), len(chunks) > 0
+	if said := lateLine.FindAllString(p.Log(), -1); len(said) > d.said[p] { // of a reloaded host the log goes on
+		d.b.t.Logf("all of the run may come again after %q", said[d.said[p]:])
+		d.ended.since, d.said[p] = before, len(said)
+		d.late++
 	}
-	first, _ := slices.BinarySearchFunc(d.when, since, time.Time.Compare)
-	mayTwice = len(d.when) - first
-	if chunks, _ := filepath.Glob(filepath.Join(d.b.dir, "storage", "*", "*")); len(chunks) > 0 {
-		mayTwice += max(0, filed-len(d.count))
+	for id, last := range d.last {
+		if d.ended.repeats(last) {
+			d.may[id] = true
+		}
 	}
-	return mayTwice
+}
+
+// finish lets a last run deliver the rest, and compares.
+func (d *delivery) finish(in flbtest.Input, what string, ends int) {
+	d.b.t.Helper()
+	d.b.spec.CollectEvery = 0
+	p := d.b.start(in)
+	d.awaitAll(time.Minute, duotest.Logs()...)
+	d.b.stop(p)
+	d.update()
+	d.compare(what, ends)
+}
+
+// compare holds that nothing came again that may not, and that hosts get enough time most times.
+func (d *delivery) compare(what string, ends int) {
+	d.b.t.Helper()
+	d.b.t.Logf("%s: %d events, %d records, 0 missing, %d twice, %d of them wrongly; %d ends late", what, len(d.count), len(d.all), d.twice(), d.wrong, d.late)
+	if d.wrong > 0 || d.late > 1+ends/4 {
+		d.b.t.Errorf("%d records came again that may not; %d of %d ends were late", d.wrong, d.late, ends)
+	}
 }
 
 // awaitAll waits until nothing of the logs is missing.
