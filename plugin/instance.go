@@ -156,7 +156,7 @@ func (in *instance) Start(now time.Time) error {
 	in.ctx, in.cancel = context.WithCancel(context.Background())
 	in.storage.look() // those of the run before are open now
 	in.pollers.Go(func() {
-		in.withstand("looking for Fluent Bit's buffer", "the last that was seen of it counts", func() { in.storage.seek(in.ctx) })
+		in.withstand("looking for Fluent Bit's buffer", "what is known of it by now counts", func() { in.storage.seek(in.ctx) })
 	})
 	if in.options.Accounts.Any() {
 		in.pollers.Go(in.follow)
@@ -343,10 +343,13 @@ func (in *instance) run(ctx context.Context, s *stream, host string) {
 // beginAgain is begin on a turn of the disk, which it ends. It survives a fault.
 func (in *instance) beginAgain(s *stream) {
 	defer func() { <-in.disk }()
+	s.broken = nil
 	in.withstand(s.name, "reading its checkpoint again in a minute", func() { in.begin(s, time.Now()) })
 }
 
-// pause waits and reports whether the context lasted as long.
+// pause waits and reports whether the context lasted as long. Without a timer if it
+// is for no time: that would be fired by its own goroutine, which under the race
+// detector can crash tests in virtual time (go.dev/issue/78156).
 func pause(ctx context.Context, d time.Duration) bool {
 	if d > 0 {
 		select {
@@ -761,9 +764,12 @@ func (in *instance) Stop(now time.Time) {
 	in.lines.close()
 	defer in.lines.flush()
 	defer in.tray.end()
-	in.mu.Lock()
-	in.count(now) // here, since what outlasts Stop must not ask the host
-	in.mu.Unlock()
+	const lost = "what came since the last save is delivered again at the next start"
+	in.withstand("counting events", lost, func() {
+		in.mu.Lock()
+		defer in.mu.Unlock()
+		in.count(now) // here, since what outlasts Stop must not ask the host
+	})
 	in.announce()
 	in.cancel()
 	pollers := ended(func() {
@@ -772,8 +778,8 @@ func (in *instance) Stop(now time.Time) {
 	})
 	saver := ended(func() {
 		in.saver.Wait()
-		in.withstand("saving checkpoints", "what came since the last save is delivered again at the next start", func() { in.commit(now) })
-		in.release()
+		in.withstand("saving checkpoints", lost, func() { in.commit(now) })
+		in.withstand("giving checkpoints back", "they are free when the process ends", in.release)
 	})
 	late, cancel := context.WithTimeout(context.Background(), workStop)
 	defer cancel()

@@ -726,13 +726,18 @@ func TestFaultBeside(t *testing.T) {
 		stop()
 		w.run(in, 10*time.Minute, nil)
 		w.check("activity", 0)
+		in.counted = func() counts { panic("no such counter") }
 		in.mu.Lock()
 		in.ledger = nil
 		in.mu.Unlock()
 		in.Stop(time.Now())
+		if in.ctx.Err() == nil {
+			t.Error("its pollers go on")
+		}
 		for text, least := range map[string]int{
 			"looking for Fluent Bit's buffer: a fault in duo_in: no such folder":                            1,
 			"activity: a fault in duo_in: runtime error: invalid memory address or nil pointer dereference": minutes,
+			"counting events: a fault in duo_in: no such counter":                                           1,
 			"saving checkpoints: a fault in duo_in: runtime error: invalid memory address":                  1,
 		} {
 			if n := w.said(text); n < least {
