@@ -138,7 +138,7 @@ func TestFamilyOfMany(t *testing.T) {
 			t.Skip("NOT TESTED, since this system does not list descriptors: ", err)
 		}
 		for _, e := range entries {
-			if path, _ := os.Readlink("/proc/self/fd/" + e.Name()); strings.HasPrefix(path, dir+"/") {
+			if path, _ := os.Readlink("/proc/self/fd/" + e.Name()); strings.HasPrefix(path+"/", dir+"/") {
 				n++
 			}
 		}

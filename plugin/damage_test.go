@@ -213,7 +213,7 @@ func (d *damaged) save() string {
 // TestDamagedCheckpoints: whatever became of a checkpoint's files, the stream goes on from one of its generations, and
 // says so and from when it is where that is the previous one, or it stays out, and says that. It never begins anew while
 // anything is there, and never destroys what is sound. Of the other logs, and of a large checkpoint, it takes a sample,
-// under the race detector, which has one goroutine to look at, a smaller one; with -bytes every byte of each log's, which
+// under the race detector, which has one goroutine to look at, a smaller one, and none of the large; with -bytes every byte of each log's, which
 // takes minutes.
 func TestDamagedCheckpoints(t *testing.T) {
 	type sample struct {

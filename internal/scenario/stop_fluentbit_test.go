@@ -35,10 +35,12 @@ func TestExitsOfFluentBit(t *testing.T) {
 			before := calls()
 			dummy = append(dummy, b.endsIn(point, idle, func() bool { return true }))
 			duo = append(duo, b.endsIn(point, ours, func() bool { return calls() > before }))
-			more = duo[len(duo)-1] - dummy[len(dummy)-1]
+			if more = duo[len(duo)-1] - dummy[len(dummy)-1]; more > exitLimit {
+				t.Logf("told %v after a full second it ends %v later than with an idle dummy input", point, more)
+			}
 		}
 		if more > exitLimit {
-			t.Errorf("told %v after a full second it ends %v later than with an idle dummy input, four times: %v, %v", point, more, duo, dummy)
+			t.Errorf("told %v after a full second it ends %v later than with an idle dummy input, four times: ours %v, dummy %v", point, more, duo, dummy)
 		}
 	}
 	t.Logf("with an idle dummy input %s; with ours, whose calls hang, %s", spread(dummy), spread(duo))

@@ -1111,15 +1111,15 @@ static double watch_end(struct watch *w)
 static void shut_down(struct input *in, enum message m)
 {
     struct watch w;
-    watch_begin(&w);
     double start = now_ms();
+    watch_begin(&w);
     if (m == STOP) {
         call_pause(in, "FLBPluginInputPause", false);
     } else {
         call_exit(in);
     }
-    in->exit_ms += now_ms() - start;
     in->stood_ms += watch_end(&w);
+    in->exit_ms += now_ms() - start;
 }
 
 static void handle(struct input *in, enum message m)
